@@ -1,0 +1,89 @@
+# Copyright: (c) 2026, The taskfleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values on their way into other languages: URLs, environment files, unit files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+def url_host(address: str) -> str:
+    """An IPv6 address in brackets, everything else as it is."""
+    return f"[{address}]" if ":" in address else address
+
+
+def broker_url(addresses: Sequence[str], port: int, user: str, password: str, vhost: str) -> str:
+    """One URL per broker, joined as Celery reads them for failover. ``ssl=1`` verifies against SSL_CERT_FILE."""
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    return ";".join(
+        f"pyamqp://{login}@{url_host(address)}:{port}/{quote(vhost, safe='')}?ssl=1" for address in addresses
+    )
+
+
+def database_url(
+    address: str, port: int, user: str, password: str, database: str, ca_file: str, scheme: str = "postgresql"
+) -> str:
+    """A libpq style URL that verifies the server's certificate and its name.
+
+    scheme: ``postgresql`` for libpq, ``db+postgresql+psycopg`` for Celery's result backend.
+    """
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    query = f"sslmode=verify-full&sslrootcert={quote(ca_file, safe='/')}"
+    return f"{scheme}://{login}@{url_host(address)}:{port}/{quote(database, safe='')}?{query}"
+
+
+def env_file(variables: Mapping[str, Any]) -> str:
+    """The text of an environment file that systemd (EnvironmentFile=) and a POSIX shell read alike.
+
+    Inside double quotes both take a backslash before ``\\ " $ ```` literally; a line break has no common form.
+    """
+    lines = []
+    for name, value in variables.items():
+        if not ENV_NAME.match(str(name)):
+            raise ValueError(f"{name!r} is not a name of an environment variable: use letters, digits and _")
+        text = str(value)
+        if any(ord(character) < 32 for character in text):
+            raise ValueError(f"the value of {name} holds a control character or line break, which cannot be carried")
+        escaped = re.sub(r'([\\"$`])', r"\\\1", text)
+        lines.append(f'{name}="{escaped}"')
+    return "\n".join(lines) + "\n"
+
+
+def systemd_quote(words: str | Sequence[str]) -> str:
+    """Words of an ExecStart= or Environment= line with specifiers, variables and quotes made literal."""
+    if isinstance(words, str):
+        words = [words]
+    return " ".join(_systemd_word(str(word)) for word in words)
+
+
+def _systemd_word(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    if re.match(r"^[A-Za-z0-9_@%+=:,./-]+$", word):
+        return escaped
+    return f'"{escaped}"'
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as a table of plain text, every column as wide as its longest value."""
+    cells = [[str(column).upper() for column in columns]]
+    cells += [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    lines = ["  ".join(value.ljust(width) for value, width in zip(line, widths)).rstrip() for line in cells]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "ok" if value else "FAILED"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return str(value)
