@@ -38,6 +38,11 @@ def database_url(
     return f"{scheme}://{login}@{url_host(address)}:{port}/{quote(database, safe='')}?{query}"
 
 
+def management_url(address: str, port: int, user: str, password: str) -> str:
+    """The broker's management API as Flower reads it."""
+    return f"https://{quote(user, safe='')}:{quote(password, safe='')}@{url_host(address)}:{port}/api/"
+
+
 def env_file(variables: Mapping[str, Any]) -> str:
     """The text of an environment file that systemd (EnvironmentFile=) and a POSIX shell read alike.
 
@@ -56,7 +61,7 @@ def env_file(variables: Mapping[str, Any]) -> str:
 
 
 def systemd_quote(words: str | Sequence[str]) -> str:
-    """Words of an ExecStart= or Environment= line with specifiers, variables and quotes made literal."""
+    """Words of an Exec…= line with specifiers, variables and quotes made literal."""
     if isinstance(words, str):
         words = [words]
     return " ".join(_systemd_word(str(word)) for word in words)

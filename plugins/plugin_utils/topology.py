@@ -136,7 +136,8 @@ def build(
     workers = _workers(cluster.get("workers") or {}, match, problems)
     placed = {host for worker in workers.values() for host in worker["hosts"]}
     everyone = list(dict.fromkeys(host for group in GROUPS for host in members[group]))
-    everyone += sorted(placed - set(everyone))
+    for host in sorted(placed - set(everyone)):
+        problems.append(f"{host} is matched by celery_workers but is in none of the cluster's groups: add it to celery_workers")
 
     hosts: dict[str, Any] = {}
     for host in everyone:

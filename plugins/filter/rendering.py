@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, The taskfleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that turn values into URLs, environment files, unit files and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ..plugin_utils.broker_state import rabbitmq_desired
+from ..plugin_utils.links import probes
+from ..plugin_utils.text import broker_url, database_url, env_file, management_url, systemd_quote, table
+from ..plugin_utils.workers import worker_arguments
+
+
+def _reported(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except ValueError as error:
+            raise AnsibleFilterError(str(error)) from error
+
+    return call
+
+
+class FilterModule:
+    """Thin skins on plugin_utils."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "broker_url": broker_url,
+            "database_url": database_url,
+            "env_file": _reported(env_file),
+            "management_url": management_url,
+            "probes": probes,
+            "rabbitmq_desired": _reported(rabbitmq_desired),
+            "systemd_quote": systemd_quote,
+            "table": table,
+            "worker_arguments": worker_arguments,
+        }

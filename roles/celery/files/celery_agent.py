@@ -1,0 +1,814 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, The taskfleet developers
+"""The application's own Celery app, plus what an unmodified application lacks on a cluster.
+
+Loaded as ``celery -A celery_agent worker|beat|flower``. It finds the app that CELERY_AGENT_APP names, re-exports it,
+and adds: readiness and a watchdog for systemd, the operator's settings, safe transport defaults, and one task,
+``celery_cluster.canary``. It runs on Celery 4.4 with Python 3.6 up to Celery 5.7 with Python 3.13, so its syntax is old
+on purpose, and it imports nothing but Celery and the standard library.
+
+Only one thing here may keep a process from starting: an application that cannot be imported. Every other fault is
+logged by the logger ``celery_agent`` and the application runs without that feature.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import json
+import logging
+import mmap
+import os
+import socket
+import ssl
+import struct
+import threading
+import time
+import zlib
+from urllib.parse import parse_qs, urlsplit
+
+VERSION = "1.0.0"
+CANARY = "celery_cluster.canary"
+APP_VARIABLE = "CELERY_AGENT_APP"
+
+# A consumer that is connected and still lacks one of its queues: rejoining the cluster takes seconds, not a minute.
+SILENCE_TOLERATED = 60.0
+RECONNECT_TOLERATED = 300.0
+STATUS_INTERVAL = 10.0
+
+TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", 18)
+
+# name -> value, applied only where the application left Celery's own default.
+DEFAULTS = {
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,  # the default gives up after 100 attempts and the worker exits
+}
+AMQP_DEFAULTS = {
+    "broker_channel_error_retry": True,  # a restart while the broker still holds the old connection: RESOURCE_LOCKED
+    "broker_connection_timeout": 15,  # 4 s stay on the TLS socket as its read timeout
+}
+WORKER_DEFAULTS = {
+    # A database that is away for some minutes must not lose results. Only where results are written: a reader that
+    # retried as long would block a web request or Flower's loop.
+    "result_backend_always_retry": True,
+    "result_backend_max_retries": 60,
+}
+PUBLISHER_OPTIONS = {"confirm_publish": True}  # otherwise a publish can vanish silently
+SOCKET_OPTIONS = {TCP_USER_TIMEOUT: 30000}  # py-amqp's default is one second
+
+log = logging.getLogger("celery_agent")
+
+
+# --- the application -------------------------------------------------------------------------------------------------
+
+
+def load_app():
+    """The application's app. The one function whose errors reach the caller: they are the application's."""
+    name = os.environ.get(APP_VARIABLE, "").strip()
+    if not name:
+        raise RuntimeError(
+            f"{APP_VARIABLE} is not set: write there what `celery -A` takes for your application, "
+            "for example shop.celery:app"
+        )
+    if name.split(":")[0] == __name__:
+        raise RuntimeError(f"{APP_VARIABLE} names the agent itself: write there the module of your application")
+    from celery import Celery
+    from celery.app.utils import find_app
+
+    found = find_app(name)
+    if not isinstance(found, Celery):
+        raise TypeError(f"{APP_VARIABLE}={name} is a {type(found).__name__}, not a Celery app: name the app object")
+    return found
+
+
+def guarded(function):
+    """A fault in the agent is logged, never raised: None is the answer of a function that failed."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            log.exception("%s failed; the application runs without it", function.__name__)
+            return None
+
+    return wrapper
+
+
+class State:
+    """What this process knows about itself."""
+
+    def __init__(self):
+        self.pid = os.getpid()
+        self.notify_address = ""
+        self.watchdog_seconds = 0.0
+        self.ready = False
+        self.stopping = False
+        self.consumer = None
+        self.trouble = None  # (kind, since, since of any kind)
+        self.last_status = ""
+        self.watchdog_withheld = False
+
+    def setting(self, name, default=""):
+        return os.environ.get("CELERY_AGENT_" + name) or default
+
+    def is_main(self):
+        """False in the children of the prefork pool: systemd hears the main process only."""
+        return os.getpid() == self.pid
+
+
+state = State()
+
+
+@guarded
+def take_environment():
+    """Keep systemd's variables for ourselves: a child process, or a program a task starts, must not notify."""
+    state.notify_address = os.environ.pop("NOTIFY_SOCKET", "")
+    watchdog = os.environ.pop("WATCHDOG_USEC", "")
+    os.environ.pop("WATCHDOG_PID", None)
+    state.watchdog_seconds = int(watchdog) / 1e6 if watchdog.isdigit() else 0.0
+
+
+# --- systemd ---------------------------------------------------------------------------------------------------------
+
+
+def notify(*lines):
+    """Send lines to systemd; raises OSError when nobody listens."""
+    if state.notify_address and state.is_main():
+        send_datagram(state.notify_address, "\n".join(lines))
+
+
+def send_datagram(address, text):
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.connect(address)
+        sock.sendall(text.encode("utf-8", "replace"))
+
+
+def plain_notify(line):
+    """The last resort: no state but the address, nothing else of the agent, never raises."""
+    address = state.notify_address or os.environ.get("NOTIFY_SOCKET", "")
+    if not address or os.getpid() != state.pid:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5)
+            sock.sendto(line.encode(), "\0" + address[1:] if address.startswith("@") else address)
+    except OSError as error:
+        log.error("systemd cannot be told %s: %s", line, error)
+
+
+@guarded
+def on_worker_ready(sender=None, **_):
+    """Celery sends this after basic.consume of every queue was answered."""
+    if not state.is_main():
+        return
+    state.consumer = sender
+    if tls_board.read() is None:
+        share_tls(sender)
+    state.last_status = status_line()
+    notify("READY=1", "STATUS=" + state.last_status)
+    state.ready = True
+    if state.notify_address:
+        start_pulse()
+
+
+@guarded
+def on_worker_ready_anyway(sender=None, **_):
+    """Connected after on_worker_ready: a fault there must not leave systemd waiting for a worker that works."""
+    if not state.ready:
+        plain_notify("READY=1")
+        state.ready = True
+        state.consumer = sender
+        start_pulse()
+
+
+@guarded
+def on_beat_init(sender=None, **_):
+    """Celery sends this after the schedule was opened and before the first tick."""
+    if not state.is_main() or state.setting("ROLE") == "worker":  # `worker -B` runs beat inside the worker
+        return
+    try:
+        entries = len(sender.scheduler.schedule)
+        notify("READY=1", f"STATUS={entries} periodic tasks, release {release()}")
+    except Exception:
+        log.exception("beat's status is unknown")
+        plain_notify("READY=1")
+    state.ready = True
+    if state.watchdog_seconds:
+        start_pulse()
+
+
+@guarded
+def on_beat_init_anyway(sender=None, **_):
+    if state.is_main() and not state.ready and state.setting("ROLE") != "worker":
+        plain_notify("READY=1")
+        state.ready = True
+
+
+@guarded
+def on_stopping(sender=None, **_):
+    """Sent by the signal handler of a warm stop, and once more at the end of any stop."""
+    if state.is_main() and not state.stopping:
+        state.stopping = True
+        notify("STOPPING=1", "STATUS=stopping, " + activity())
+
+
+def activity():
+    from celery.worker import state as worker_state
+
+    return f"{len(worker_state.active_requests)} active, release {release()}"
+
+
+def release():
+    return state.setting("RELEASE", "unknown")
+
+
+def status_line(now=0.0):
+    """For example `3 queues, 2 active, release 4f2c`."""
+    condition, queues = condition_of(state.consumer)
+    if condition == "consuming":
+        head = f"{len(queues)} queue{'' if len(queues) == 1 else 's'}"
+    elif condition == "drained":
+        head = "no queues (drained)"
+    elif condition == "silent":
+        head = f"not consuming {', '.join(queues)}"
+    else:
+        since = state.trouble[1] if state.trouble else now
+        head = f"reconnecting for {int(now - since)} s"
+    return f"{head}, {activity()}"
+
+
+def condition_of(consumer):
+    """(condition, queue names): consuming, drained (told to consume nothing), silent, or reconnecting."""
+    if consumer is None:
+        return "reconnecting", []
+    connection = consumer.connection
+    if not connection or not connection.connected:
+        return "reconnecting", []
+    wanted = list(consumer.app.amqp.queues.consume_from)
+    if not wanted:
+        return "drained", []
+    tasks = consumer.task_consumer
+    missing = [name for name in wanted if tasks is None or not tasks.consuming_from(name)]
+    return ("silent", missing) if missing else ("consuming", wanted)
+
+
+def seems_alive(now):
+    """May systemd's watchdog be answered? A worker in trouble has a limited time to get out of it."""
+    if state.stopping:
+        return True
+    condition, _ = condition_of(state.consumer)
+    if condition in ("consuming", "drained"):
+        state.trouble = None
+        return True
+    if state.trouble is None:
+        state.trouble = (condition, now, now)
+    elif state.trouble[0] != condition:
+        state.trouble = (condition, now, state.trouble[2])
+    grace = float(state.setting("RECONNECT_GRACE", RECONNECT_TOLERATED))
+    tolerated = grace if condition == "reconnecting" else SILENCE_TOLERATED
+    # The second limit ends a worker that connects and fails again and again, each time in another way.
+    return now - state.trouble[1] < tolerated and now - state.trouble[2] < grace + SILENCE_TOLERATED
+
+
+@guarded
+def pulse_once(now):
+    """One look at the worker: ping the watchdog, refresh the status. True when that worked."""
+    alive = True
+    if state.consumer is not None:
+        alive = seems_alive(now)
+        status = status_line(now) if not state.stopping else state.last_status
+        if status != state.last_status:
+            notify("STATUS=" + status)
+            state.last_status = status
+    if not alive and not state.watchdog_withheld:
+        log.error("no message can arrive (%s): systemd's watchdog is no longer answered", state.last_status)
+    state.watchdog_withheld = not alive
+    if alive and state.watchdog_seconds:
+        notify("WATCHDOG=1")
+    return True
+
+
+@guarded
+def pulse():
+    """A thread, not a timer of the worker: those do not run while Celery retries a lost broker."""
+    interval = min(state.watchdog_seconds / 3 or STATUS_INTERVAL, STATUS_INTERVAL)
+    while True:
+        if not pulse_once(time.monotonic()) and state.watchdog_seconds:
+            plain_notify("WATCHDOG=1")  # the fault is the agent's, not the worker's
+        time.sleep(interval)
+
+
+def pulse_thread():
+    if pulse() is None:  # it never returns unless it failed
+        disarm_watchdog()
+
+
+def disarm_watchdog():
+    """Nobody will answer the watchdog, so systemd must not ask: it would restart a worker that works."""
+    if state.watchdog_seconds:
+        plain_notify("WATCHDOG_USEC=0")
+
+
+@guarded
+def start_pulse():
+    try:
+        threading.Thread(target=pulse_thread, name="celery-agent", daemon=True).start()
+    except Exception:
+        disarm_watchdog()
+        raise
+
+
+@guarded
+def connect_signals(app):
+    from celery import signals
+
+    signals.worker_ready.connect(on_worker_ready, weak=False)
+    signals.worker_ready.connect(on_worker_ready_anyway, weak=False)
+    signals.beat_init.connect(on_beat_init, weak=False)
+    signals.beat_init.connect(on_beat_init_anyway, weak=False)
+    for name in ("worker_shutting_down", "worker_shutdown"):
+        if hasattr(signals, name):
+            getattr(signals, name).connect(on_stopping, weak=False)
+    return True
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+def read_settings():
+    """The operator's settings; an absent file means none."""
+    path = state.setting("SETTINGS")
+    if not path or not os.path.exists(path):  # noqa: PTH110
+        return {}
+    with open(path, encoding="utf-8") as stream:  # noqa: PTH123
+        found = json.load(stream)
+    if not isinstance(found, dict):
+        raise TypeError(f"{path}: expected one JSON object of Celery settings, found {type(found).__name__}")
+    return found
+
+
+def spellings(conf, key):
+    """Every name under which this configuration may hold a setting: new, old, and with the app's namespace."""
+    from celery.app import defaults
+
+    names = [key]
+    names += [name for name in conf._to_keys(key) if name not in names]
+    old = defaults._TO_OLD_KEY.get(key)
+    if old and old not in names:
+        names.append(old)
+    return names
+
+
+def set_by_application(conf, key):
+    """Did anybody set this? The last mapping holds Celery's defaults."""
+    return any(name in mapping for mapping in conf.maps[:-1] for name in spellings(conf, key))
+
+
+def respelled(conf, values):
+    """The values under each name the application used, too.
+
+    Celery 4 looks for `CELERY_X` of a namespaced app before `x`, whatever was set last; and an app with old names
+    raises ImproperlyConfigured when new names reach its configuration before it was read, which is why all this
+    happens after that.
+    """
+    result = {}
+    for key, value in values.items():
+        result[key] = value
+        for name in spellings(conf, key)[1:]:
+            if any(name in mapping for mapping in conf.maps[:-1]):
+                result[name] = value
+    return result
+
+
+def normalized(settings):
+    """JSON has string keys only: socket options are written by number or by name."""
+    from celery.app import defaults
+
+    result = {defaults._TO_NEW_KEY.get(key, key): value for key, value in settings.items()}
+    unknown = sorted(key for key in result if key not in defaults.DEFAULTS)
+    if unknown:
+        log.warning("celery_settings: Celery does not know %s; they are set all the same", ", ".join(unknown))
+    options = result.get("broker_transport_options")
+    if isinstance(options, dict) and isinstance(options.get("socket_settings"), dict):
+        numbered = {}
+        for name, value in options["socket_settings"].items():
+            numbered[int(name) if str(name).isdigit() else getattr(socket, name)] = value
+        result["broker_transport_options"] = dict(options, socket_settings=numbered)
+    return result
+
+
+def broker_urls(conf):
+    """All broker URLs of an app, one by one."""
+    found = []
+    for value in (conf.broker_read_url, conf.broker_write_url):
+        for urls in value if isinstance(value, (list, tuple)) else [value]:
+            found += [url.strip() for url in str(urls or "amqp://").split(";") if url.strip()]
+    return found
+
+
+def is_amqp(conf):
+    """Does py-amqp carry the messages? Its options mean nothing, or something else, elsewhere."""
+    transport = conf.get("broker_transport")
+    urls = [] if transport else broker_urls(conf)
+    schemes = {url.split("://")[0] if "://" in url else "amqp" for url in urls} or {transport}
+    if "amqp" in schemes and importlib.util.find_spec("librabbitmq"):
+        return False
+    return schemes <= {"amqp", "amqps", "pyamqp"}
+
+
+def tls_options(conf):
+    """Options that check the certificate *and* the name in it, where the URL only says `ssl=1`; else None.
+
+    py-amqp compares the name only when it is given one, and before version 5 it checks nothing at all. Given a
+    dictionary by the application, the choice is the application's.
+    """
+    hosts = set()
+    for url in broker_urls(conf):
+        parts = urlsplit(url)
+        asked = parse_qs(parts.query).get("ssl", [""])[0].lower()
+        if parts.scheme != "amqps" and asked not in ("1", "true") and conf.get("broker_use_ssl") is not True:
+            return None
+        if asked in ("", "0", "false") and isinstance(conf.get("broker_use_ssl"), dict):
+            return None
+        hosts.add(parts.hostname)
+    name = state.setting("BROKER_NAME") or (hosts.pop() if len(hosts) == 1 else None)
+    if not name:
+        log.warning("the brokers differ in name: set CELERY_AGENT_BROKER_NAME to a name in all their certificates")
+        return None
+    context = {"check_hostname": True}
+    if os.environ.get("SSL_CERT_FILE"):
+        context["cafile"] = os.environ["SSL_CERT_FILE"]
+    # do_handshake_on_connect: py-amqp does the handshake itself, with a timeout.
+    return {"context": context, "server_hostname": name, "do_handshake_on_connect": False}
+
+
+def transport_options(conf):
+    """The app's transport options with the safe ones added where they are absent."""
+    given = conf.get("broker_transport_options") or {}
+    options = {
+        **PUBLISHER_OPTIONS,
+        **given,
+        "socket_settings": {**SOCKET_OPTIONS, **(given.get("socket_settings") or {})},
+    }
+    if "ssl" not in options:
+        tls = tls_options(conf)
+        if tls:
+            options["ssl"] = tls
+    return options
+
+
+@guarded
+def safe_defaults(conf):
+    """The safe values for what nobody decided."""
+    from celery.app import defaults
+
+    wanted = dict(DEFAULTS)
+    if is_amqp(conf):
+        wanted.update(AMQP_DEFAULTS)
+    if state.setting("ROLE") == "worker":
+        wanted.update(WORKER_DEFAULTS)
+    # A setting this Celery does not know stays unset.
+    values = {k: v for k, v in wanted.items() if k in defaults.DEFAULTS and not set_by_application(conf, k)}
+    if is_amqp(conf):
+        values["broker_transport_options"] = transport_options(conf)
+    return values
+
+
+@guarded
+def operator_settings():
+    return normalized(read_settings())
+
+
+@guarded
+def update_conf(app, conf, values, late=False):
+    """Set values; late: something may already be derived from the old ones."""
+    if not values:
+        return
+    before = {key: conf.get(key) for key in values}
+    conf.update(respelled(conf, values))
+    if late and app.finalized:
+        refresh_tasks(app, before)
+    if late and any(key.startswith("task_") for key in values):
+        forget_routing(app)
+
+
+def refresh_tasks(app, before):
+    """A bound task holds a copy of its settings: renew those copied from the old value."""
+    for task in list(app._tasks.values()):
+        for attribute, key in getattr(task, "from_config", ()):
+            if key in before and getattr(task, attribute, None) == before[key]:
+                setattr(type(task), attribute, app.conf.get(key))
+
+
+def forget_routing(app):
+    """Queues and the sender are computed once: an app that touched them while it was imported has the old ones."""
+    amqp = app.__dict__.get("amqp")
+    for name in ("queues", "router", "default_queue", "default_exchange", "send_task_message", "create_task_message"):
+        if amqp is not None:
+            amqp.__dict__.pop(name, None)
+    if amqp is not None:
+        amqp._rtable = None
+
+
+@guarded
+def apply_settings(app, conf, late=False):
+    """The operator's will first, then safe values for the rest."""
+    update_conf(app, conf, operator_settings(), late)
+    update_conf(app, conf, safe_defaults(conf), late)
+
+
+@guarded
+def hook_settings(app):
+    """Apply now if the app has read its configuration, and whenever it reads it (again).
+
+    Reading it here would be too early for an app that completes its configuration later.
+    """
+    from celery import signals
+
+    def on_configure(sender=None, source=None, **_):
+        apply_settings(app, app.conf if source is None else source)
+
+    def on_worker_init(sender=None, conf=None, **_):
+        apply_settings(app, app.conf if conf is None else conf)
+
+    app.on_after_configure.connect(on_configure, weak=False)
+    signals.celeryd_init.connect(on_worker_init, weak=False)
+    if app.configured:
+        apply_settings(app, app.conf, late=True)
+
+
+# --- publishing without declaring ------------------------------------------------------------------------------------
+
+
+@guarded
+def on_publish(sender=None, declare=None, **_):
+    """Queues named on the fly and given as objects both pass here, right before they would be declared."""
+    for entity in declare or ():
+        entity.no_declare = True
+        if getattr(entity, "exchange", None) is not None:
+            entity.exchange.no_declare = True
+
+
+@guarded
+def hook_no_declare(app):
+    """An identity that may not configure anything on the broker must not try: the broker closes its channel."""
+    if state.setting("NO_DECLARE") != "1":
+        return
+    from celery import signals
+    from celery.events.event import event_exchange
+
+    signals.before_task_publish.connect(on_publish, weak=False)
+    event_exchange.no_declare = True  # task_send_sent_event: `celeryev` is copied from this one
+
+    def on_configure(sender=None, **_):
+        hook_queues(app)
+
+    app.on_after_configure.connect(on_configure, weak=False)
+    if app.configured:
+        hook_queues(app)
+
+
+@guarded
+def hook_queues(app):
+    """Mark every queue as it enters the app's table, so that nobody else who reads it declares one either."""
+    amqp = app.amqp
+    amqp.queues_cls = no_declare_queues(amqp.queues_cls)
+    existing = amqp.__dict__.get("queues")
+    if existing is not None:
+        existing.__class__ = no_declare_queues(type(existing))
+        for queue in existing.values():
+            on_publish(declare=[queue])
+
+
+def no_declare_queues(base):
+    if getattr(base, "celery_agent", False):
+        return base
+
+    class NoDeclareQueues(base):
+        celery_agent = True
+
+        def __setitem__(self, name, queue):
+            super().__setitem__(name, queue)
+            on_publish(declare=[queue])
+
+    return NoDeclareQueues
+
+
+# --- TLS, as the worker's own connection has it ----------------------------------------------------------------------
+
+
+class Board:
+    """A note of the main process that its prefork children can read: they do not hold the consumer's connection."""
+
+    size = 8192
+    header = struct.Struct(">II")
+
+    def __init__(self):
+        self.memory = mmap.mmap(-1, self.size)  # anonymous and shared: made before the pool forks
+
+    def write(self, value):
+        data = json.dumps(value).encode()
+        if len(data) > self.size - self.header.size:
+            raise ValueError(f"a note of {len(data)} bytes does not fit")
+        self.memory[self.header.size : self.header.size + len(data)] = data
+        self.memory[: self.header.size] = self.header.pack(len(data), zlib.crc32(data))
+
+    def read(self):
+        for _ in range(5):
+            length, checksum = self.header.unpack(self.memory[: self.header.size])
+            if not length:
+                return None
+            data = self.memory[self.header.size : self.header.size + length]
+            if zlib.crc32(data) == checksum:
+                return json.loads(data.decode())
+            time.sleep(0.01)  # read while it was written
+        return None
+
+
+class NoBoard:
+    """What remains when shared memory cannot be had: every process looks for itself."""
+
+    def write(self, value):
+        pass
+
+    def read(self):
+        return None
+
+
+@guarded
+def make_board():
+    return Board()
+
+
+def peer_summary(certificate):
+    """For example `CN=broker1; broker1, 10.0.0.2`."""
+    names = [value for rdn in certificate.get("subject", ()) for key, value in rdn if key == "commonName"]
+    alternatives = [value for _, value in certificate.get("subjectAltName", ())]
+    return "; ".join(part for part in ("CN=" + names[0] if names else "", ", ".join(alternatives)) if part)[:1000]
+
+
+def tls_of_socket(sock):
+    """Is this socket encrypted to a peer whose certificate and name were both checked? `why` says what is missing."""
+    result = {"verified": False, "version": None, "cipher": None, "peer": "", "why": ""}
+    if not isinstance(sock, ssl.SSLSocket):
+        result["why"] = "the broker connection is not encrypted"
+        return result
+    certificate = sock.getpeercert() or {}  # empty, too, when it was not validated
+    result["version"] = sock.version()
+    result["cipher"] = (sock.cipher() or (None,))[0]
+    result["peer"] = peer_summary(certificate)
+    if result["version"] is None:
+        result["why"] = "the TLS handshake is not finished"
+    elif sock.context.verify_mode != ssl.CERT_REQUIRED:
+        result["why"] = "the certificate of the broker is not checked"
+    elif not certificate:
+        result["why"] = "the broker showed no certificate"
+    elif not (sock.context.check_hostname and sock.server_hostname):
+        result["why"] = "the broker's certificate is checked, but not the name in it (no server_hostname)"
+    else:
+        result["verified"] = True
+    return result
+
+
+def tls_of_connection(connection):
+    """The same for a kombu connection that is established."""
+    transport = connection.transport
+    if transport.driver_type != "amqp":
+        why = f"the transport {transport.driver_name} is not AMQP: there is no TLS connection to look at"
+        return {"verified": False, "version": None, "cipher": None, "peer": "", "why": why}
+    return tls_of_socket(connection.connection.transport.sock)
+
+
+@guarded
+def share_tls(consumer):
+    """Keep what the children cannot see."""
+    if state.is_main():
+        tls_board.write(dict(tls_of_connection(consumer.connection), connection="consumer"))
+
+
+@guarded
+def tls_for_canary(app):
+    """As the main process noted it, else as a connection of our own has it."""
+    noted = tls_board.read()
+    if noted is not None:
+        return noted
+    with app.connection_for_read() as connection:
+        connection.connect()
+        return dict(tls_of_connection(connection), connection="own")
+
+
+@guarded
+def hook_consumer(app):
+    """A step of the consumer starts again with every new connection."""
+    from celery import bootsteps
+
+    class NoteConnection(bootsteps.StartStopStep):
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        @guarded
+        def start(self, c):
+            share_tls(c)
+
+    app.steps["consumer"].add(NoteConnection)
+
+
+# --- the canary ------------------------------------------------------------------------------------------------------
+
+
+def canary_answer(nonce):
+    return hashlib.sha256(("canary:" + nonce).encode()).hexdigest()
+
+
+def canary(self, nonce):
+    """Prove where a message of this queue is executed, and over which connection it came."""
+    tls = tls_for_canary(self.app)
+    if tls is None:
+        why = "the agent could not look at the connection: see the log of the worker"
+        tls = {"verified": False, "version": None, "cipher": None, "peer": "", "why": why}
+    return {
+        "nonce": nonce,
+        "answer": canary_answer(nonce),
+        "host": state.setting("HOST"),
+        "node": self.request.hostname,
+        "release": state.setting("RELEASE"),
+        "worker": state.setting("WORKER"),
+        "queue": (self.request.delivery_info or {}).get("routing_key"),
+        "pid": os.getpid(),
+        "tls": tls,
+        "agent": VERSION,
+    }
+
+
+def accepted_serializer(conf):
+    """JSON if the app's workers accept it, else what the app itself uses."""
+    from kombu.serialization import registry
+
+    accepted = [str(name) for name in conf.accept_content or ()]
+    accepted = [registry.type_to_name.get(name, name) for name in accepted]
+    if not accepted or "json" in accepted:
+        return "json"
+    return conf.task_serializer if conf.task_serializer in accepted else accepted[0]
+
+
+@guarded
+def register_canary(app):
+    from celery import Task
+
+    class CanaryTask(Task):
+        """Celery's own base class: the app's may open database sessions or wrap results."""
+
+        @classmethod
+        def annotate(cls):
+            """task_annotations of the app are meant for its own tasks."""
+
+    app.task(
+        bind=True,
+        base=CanaryTask,
+        name=CANARY,
+        shared=False,
+        lazy=False,
+        acks_late=False,
+        ignore_result=False,
+        rate_limit=0,  # None would take the app's default
+        max_retries=0,
+        serializer=accepted_serializer(app.conf),
+    )(canary)
+
+
+@guarded
+def hook_canary(app):
+    """After the app's own tasks: a fault here must not interrupt their registration."""
+
+    def on_finalize(sender=None, **_):
+        register_canary(app)
+
+    app.on_after_finalize.connect(on_finalize, weak=False)
+    if app.finalized:
+        register_canary(app)
+
+
+# --- all of it -------------------------------------------------------------------------------------------------------
+
+
+@guarded
+def install(app):
+    """True when systemd will hear of this process."""
+    notifying = connect_signals(app)
+    hook_settings(app)
+    hook_no_declare(app)
+    hook_consumer(app)
+    hook_canary(app)
+    return notifying
+
+
+take_environment()
+app = celery = load_app()
+tls_board = make_board() or NoBoard()
+if not install(app):
+    # Nobody would say it later, and a unit of Type=notify would be killed while it works.
+    plain_notify("READY=1")
+    disarm_watchdog()

@@ -1,0 +1,112 @@
+"""No fault in the agent keeps an application from starting, nor systemd from hearing of it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from conftest import AGENT, Cluster, Systemd
+
+Load = Callable[..., ModuleType]
+
+# load_app must raise; the others are the guard itself and the two lines it rests upon.
+EXEMPT = {"load_app", "guarded", "guarded.wrapper", "State.__init__"}
+
+
+def functions(node: ast.AST, prefix: str = "") -> list[tuple[str, ast.FunctionDef]]:
+    found = []
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
+            name = prefix + child.name
+            if isinstance(child, ast.FunctionDef):
+                found.append((name, child))
+            found += functions(child, name + ".")
+        else:
+            found += functions(child, prefix)
+    return found
+
+
+NAMES = [name for name, _ in functions(ast.parse(AGENT.read_text())) if name not in EXEMPT]
+
+
+def with_faults(target: Path, names: list[str]) -> Path:
+    """The agent, with functions that raise as soon as they are called."""
+    tree = ast.parse(AGENT.read_text())
+    for name, function in functions(tree):
+        if name in names:
+            function.body.insert(0, ast.parse(f"raise RuntimeError('fault in {name}')").body[0])
+    target.mkdir(exist_ok=True)
+    (target / "celery_agent.py").write_text(ast.unparse(ast.fix_missing_locations(tree)))
+    return target / "celery_agent.py"
+
+
+SOURCE = """
+from celery import Celery
+
+app = Celery("m", broker="memory:///" + __name__, backend="cache+memory://")
+
+
+@app.task(name="pair." + __name__)
+def pair(a, b):
+    return [a, b]
+"""
+
+
+def worker_class() -> Any:
+    """Celery's worker for tests, with the two signals that only its command sends."""
+    from celery import signals
+    from celery.contrib.testing.worker import TestWorkController
+
+    class Worker(TestWorkController):
+        def on_before_init(self, **kwargs: Any) -> None:
+            signals.celeryd_init.send(sender=self.hostname, instance=self, conf=self.app.conf, options=kwargs)
+            super().on_before_init(**kwargs)
+
+        def on_consumer_ready(self, consumer: Any) -> None:
+            signals.worker_ready.send(sender=consumer)
+            super().on_consumer_ready(consumer)
+
+    return Worker
+
+
+def test_there_is_something_to_break() -> None:
+    assert {"install", "apply_settings", "hook_consumer.NoteConnection.start", "Board.read", "canary"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_fault(
+    load_agent: Load, systemd: Systemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from celery.contrib.testing.worker import start_worker
+
+    monkeypatch.setattr(sys.modules["conftest"], "AGENT", with_faults(tmp_path / "faulty", [name]))
+    agent = load_agent(
+        SOURCE,
+        settings={"worker_prefetch_multiplier": 1},
+        NOTIFY_SOCKET=systemd.address,
+        CELERY_AGENT_ROLE="worker",
+    )
+    task = next(task for key, task in agent.app.tasks.items() if key.startswith("pair."))
+    with start_worker(agent.app, perform_ping_check=False, WorkController=worker_class(), shutdown_timeout=10):
+        assert task.delay(1, 2).get(timeout=10) == [1, 2]
+    assert "READY=1" in systemd.receive(0.1)
+
+
+def test_everything_broken_at_once(tmp_path: Path, systemd: Systemd) -> None:
+    """A real worker, whose agent only finds the application and says READY=1 as well as it can."""
+    agent = with_faults(tmp_path / "faulty", [name for name in NAMES if name != "plain_notify"])
+    cluster = Cluster(tmp_path / "cluster", agent=agent)
+    try:
+        worker = cluster.worker(NOTIFY_SOCKET=systemd.address, WATCHDOG_USEC="3000000")
+        systemd.wait_for("READY=1", process=worker)
+        code = "from shop import pair; print(pair.delay(1, 2).get(timeout=20))"
+        assert cluster.python(code).splitlines()[-1] == "[1, 2]"
+        assert worker.poll() is None
+        assert "fault in install" in cluster.log()
+    finally:
+        cluster.stop()

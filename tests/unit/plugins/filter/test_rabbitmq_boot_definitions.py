@@ -1,0 +1,33 @@
+"""The filter as templates call it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.taskfleet.celery_cluster.plugins.filter.rabbitmq import FilterModule
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.rabbitmq import boot_definitions
+
+boot = FilterModule().filters()["rabbitmq_boot_definitions"]
+
+
+def test_it_is_boot_definitions() -> None:
+    value: dict[str, Any] = {"vhosts": [{"name": "v"}], "users": [{"name": "u", "password": "p"}]}
+    assert boot(value) == boot_definitions(value["vhosts"], value["users"])
+    assert boot(value)["users"][0]["name"] == "u"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "give a dictionary"),
+        ({"users": []}, "give a dictionary"),
+        ({"vhosts": [], "users": [{"name": "u"}]}, "lacks 'password'"),
+        ({"vhosts": [{}], "users": []}, "lacks 'name'"),
+        ({"vhosts": [], "users": [{"name": "u", "password": ""}]}, "empty password"),
+    ],
+)
+def test_wrong_input_is_an_error_of_the_filter(value: Any, message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=message):
+        boot(value)

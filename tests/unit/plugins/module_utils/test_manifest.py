@@ -1,0 +1,277 @@
+"""The digest of a tree, compared with what the real rsync copies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.manifest import (
+    ManifestError,
+    build,
+    compile_rule,
+)
+
+ODD_NAME = b"caf\xe9 \xff\n.txt"
+
+
+def write(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    for name in (
+        "app.py",
+        "a.pyc",
+        "sub/b.pyc",
+        "sub/deep/c.txt",
+        "build/out.o",
+        "sub/build/out.o",
+        "static/cache/one",
+        "sub/static/cache/two",
+        "cache",
+        "with space/file name.txt",
+        ".env",
+        "sub/.env",
+        "file1",
+        "file2",
+        "fileA",
+        "sub/file1",
+        "tests/build",
+        "xcache/one",
+    ):
+        write(root / name, name.encode())
+    write(root / "run.sh", b"#!/bin/sh\n").chmod(0o755)
+    (root / "empty/nested").mkdir(parents=True)
+    (root / "link").symlink_to("app.py")
+    (root / "dangling").symlink_to("nowhere/at all")
+    (root / "sub/dirlink").symlink_to("../build")
+    (root / "buildlink").symlink_to("build")
+    os.link(root / "app.py", root / "hard.py")
+    Path(os.fsdecode(os.fsencode(root) + b"/" + ODD_NAME)).write_bytes(b"odd")
+    os.mkfifo(root / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(root / "s"))
+    return root
+
+
+def rsync(source: Path, target: Path, exclude: list[str]) -> None:
+    binary = shutil.which("rsync")
+    assert binary, "rsync is not on PATH: install it (apt-get install rsync); this test compares with the real one"
+    command = [binary, "-rlpt", *(f"--exclude={pattern}" for pattern in exclude), f"{source}/", f"{target}/"]
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+
+
+@pytest.mark.parametrize(
+    "exclude",
+    [
+        [],
+        ["*.pyc"],
+        ["build/"],
+        ["build"],
+        ["/build/"],
+        ["/build"],
+        ["static/cache"],
+        ["/static/cache"],
+        ["/sub/*/cache"],
+        ["cache"],
+        ["/cache/"],
+        ["*"],
+        ["/*"],
+        ["/*/"],
+        ["sub/*"],
+        ["/sub/d*"],
+        [".env"],
+        [".*"],
+        ["?ile1"],
+        ["file[12]"],
+        ["file[!0-9]"],
+        ["file[^0-9]"],
+        ["file[-1]"],
+        ["/with space"],
+        ["file name.txt"],
+        ["caf?*"],
+        ["caf??????.txt"],
+        ["link", "dirlink/"],
+        ["buildlink/"],
+        ["empty/nested/"],
+        ["deep/c.txt", "sub/build/", "*.sh", ".env"],
+        ["*/build"],
+        ["static/cache/one", "/tests/"],
+        ["-app.py", "+app.py"],
+        ["app.py "],
+    ],
+    ids=str,
+)
+def test_the_copy_of_rsync_has_the_same_digest(tree: Path, tmp_path: Path, exclude: list[str]) -> None:
+    copy = tmp_path / "copy"
+    rsync(tree, copy, exclude)
+    expected = build(str(tree), exclude)
+    actual = build(str(copy))
+    assert actual._replace(skipped=0) == expected._replace(skipped=0)
+    assert actual.skipped == 0
+
+
+def test_every_parametrised_exclude_removes_something_it_names(tree: Path) -> None:
+    everything = build(str(tree))
+    assert build(str(tree), ["*.pyc"]).files == everything.files - 2
+    assert build(str(tree), ["*"]).files == 0
+    assert build(str(tree), ["/static/cache"]).files == everything.files - 1
+    assert build(str(tree), ["static/cache"]).files == everything.files - 2
+    assert build(str(tree), ["buildlink/"]) == everything
+
+
+def test_counts(tree: Path) -> None:
+    manifest = build(str(tree))
+    assert (manifest.files, manifest.symlinks, manifest.skipped) == (21, 4, 2)
+    assert manifest.directories == 13
+    assert manifest.bytes == sum(p.stat().st_size for p in tree.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+CHANGES = {
+    "content": lambda root: (root / "app.py").write_bytes(b"APP.PY"),
+    "name": lambda root: (root / "file1").rename(root / "file3"),
+    "executable": lambda root: (root / "run.sh").chmod(0o644),
+    "empty directory": lambda root: (root / "empty/nested").rmdir(),
+    "link target": lambda root: ((root / "link").unlink(), (root / "link").symlink_to("run.sh")),
+    "file instead of link": lambda root: ((root / "link").unlink(), (root / "link").write_bytes(b"app.py")),
+    "directory instead of file": lambda root: ((root / "file1").unlink(), (root / "file1").mkdir()),
+    "content moved between names": lambda root: (
+        (root / "file1").write_bytes(b"file2"),
+        (root / "file2").write_bytes(b"file1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_digest_changes_with(tree: Path, change: str) -> None:
+    before = build(str(tree)).digest
+    CHANGES[change](tree)
+    assert build(str(tree)).digest != before
+
+
+def test_the_digest_ignores_times_owners_group_bits_and_hard_links(tree: Path) -> None:
+    before = build(str(tree)).digest
+    os.utime(tree / "app.py", (1, 1))
+    (tree / "file1").chmod(0o600)
+    (tree / "hard.py").unlink()
+    write(tree / "hard.py", b"app.py")
+    assert build(str(tree)).digest == before
+
+
+def test_names_cannot_be_shifted_into_each_other(tmp_path: Path) -> None:
+    write(tmp_path / "one/a", b"")
+    write(tmp_path / "one/b", b"")
+    write(tmp_path / "two/ab", b"")
+    assert build(str(tmp_path / "one")).digest != build(str(tmp_path / "two")).digest
+
+
+def test_newest_is_the_newest_file_and_no_directory_or_link(tree: Path) -> None:
+    for path in tree.rglob("*"):
+        os.utime(path, (1000, 1000), follow_symlinks=False)
+    os.utime(tree / "sub/deep/c.txt", ns=(2_000_500_000_000, 2_000_500_000_000))
+    os.utime(tree / "sub", (9000, 9000))
+    os.utime(tree / "link", (9000, 9000), follow_symlinks=False)
+    manifest = build(str(tree))
+    assert (manifest.newest, manifest.newest_path) == (2000.5, "sub/deep/c.txt")
+    assert build(str(tree), ["deep"]).newest == 1000
+
+
+def test_an_empty_tree(tmp_path: Path) -> None:
+    assert build(str(tmp_path))[1:] == (0, 0, 0, 0, 0, 0.0, "")
+
+
+def test_the_root_may_be_a_link(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to("tree")
+    assert build(str(tmp_path / "current")) == build(str(tree))
+
+
+def test_a_name_that_is_not_utf8_is_shown_escaped(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).write_bytes(b"")
+    assert build(str(tmp_path)).newest_path == "\\xff"
+
+
+@pytest.mark.parametrize("missing", ["nothing", "tree/app.py"])
+def test_a_root_that_is_no_directory_is_named(tree: Path, missing: str) -> None:
+    with pytest.raises(ManifestError, match=rf"{missing} is not a directory"):
+        build(str(tree.parent / missing))
+
+
+@pytest.mark.parametrize("operation", ["open", "scandir", "readlink"])
+def test_an_unreadable_entry_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+    # Tests may run as root, who can read everything: the refusal is injected at the system call.
+    real = getattr(os, operation)
+    victim = {"open": b"file1", "scandir": b"deep", "readlink": b"dangling"}[operation]
+
+    def refuse(path, *args, **kwargs):
+        if os.fsencode(path).endswith(victim):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, operation, refuse)
+    with pytest.raises(ManifestError, match=rf"{victim.decode()} cannot be read \(Permission denied\).*exclude it"):
+        build(str(tree))
+    if operation != "readlink":
+        build(str(tree), [victim.decode()])
+
+
+def test_a_file_that_goes_away_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def vanish(path, *args, **kwargs):
+        if os.fsencode(path).endswith(b"/file2"):
+            (tree / "file2").unlink()
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", vanish)
+    with pytest.raises(ManifestError, match="file2 went away while the tree was read"):
+        build(str(tree))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("a/**/b", r"'\*\*' is not supported"),
+        ("+ keep", "filter rule"),
+        ("- drop", "filter rule"),
+        ("!", "filter rule"),
+        ("a\\*b", "backslash"),
+        ("a\nb", "line break"),
+        ("", "empty"),
+        ("/", "empty"),
+        ("//a", "empty"),
+        ("a//b", "empty"),
+        ("./a", "empty"),
+        ("/../a", "empty"),
+        ("file[12", "bracket"),
+        ("file[]", "bracket"),
+        ("file[!]", "bracket"),
+        ("file[[:alpha:]]", "bracket"),
+        ("[a/b]", "bracket"),
+        ("file[z-a]", "low to high"),
+    ],
+)
+def test_what_would_mean_something_else_to_rsync_is_refused(pattern: str, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        compile_rule(pattern)
+
+
+def test_many_files_are_read_quickly(tmp_path: Path) -> None:
+    for number in range(200):
+        directory = tmp_path / f"d{number:03}"
+        directory.mkdir()
+        for inner in range(50):
+            (directory / f"f{inner}.py").write_bytes(b"%d/%d" % (number, inner))
+    started = time.monotonic()
+    manifest = build(str(tmp_path), ["*.pyc", "__pycache__/", ".git/", "/media"])
+    assert manifest.files == 10_000
+    # About 0.4 s on a slow machine; a quadratic walk or a process per file takes far longer than the limit.
+    assert time.monotonic() - started < 6
