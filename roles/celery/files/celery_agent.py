@@ -134,8 +134,9 @@ def take_environment():
 
 def notify(*lines):
     """Send lines to systemd; raises OSError when nobody listens."""
-    if state.notify_address and state.is_main():
-        send_datagram(state.notify_address, "\n".join(lines))
+    address = state.notify_address or os.environ.get("NOTIFY_SOCKET", "")
+    if address and state.is_main():
+        send_datagram(address, "\n".join(lines))
 
 
 def send_datagram(address, text):
@@ -276,7 +277,16 @@ def seems_alive(now):
 
 @guarded
 def pulse_once(now):
-    """One look at the worker: ping the watchdog, refresh the status. True when that worked."""
+    """One look at the worker. True when that worked; that systemd did not listen is no fault."""
+    try:
+        tell_condition(now)
+    except OSError as error:
+        log.warning("systemd was not told how the worker is: %s", error)
+    return True
+
+
+def tell_condition(now):
+    """Refresh the status, and answer the watchdog while the worker is alive."""
     alive = True
     if state.consumer is not None:
         alive = seems_alive(now)
@@ -289,7 +299,6 @@ def pulse_once(now):
     state.watchdog_withheld = not alive
     if alive and state.watchdog_seconds:
         notify("WATCHDOG=1")
-    return True
 
 
 @guarded
@@ -307,9 +316,10 @@ def pulse_thread():
         disarm_watchdog()
 
 
+@guarded
 def disarm_watchdog():
     """Nobody will answer the watchdog, so systemd must not ask: it would restart a worker that works."""
-    if state.watchdog_seconds:
+    if state.watchdog_seconds or os.environ.get("WATCHDOG_USEC"):
         plain_notify("WATCHDOG_USEC=0")
 
 
@@ -765,18 +775,23 @@ def register_canary(app):
         def annotate(cls):
             """task_annotations of the app are meant for its own tasks."""
 
-    app.task(
-        bind=True,
-        base=CanaryTask,
-        name=CANARY,
-        shared=False,
-        lazy=False,
-        acks_late=False,
-        ignore_result=False,
-        rate_limit=0,  # None would take the app's default
-        max_retries=0,
-        serializer=accepted_serializer(app.conf),
-    )(canary)
+    try:
+        app.task(
+            bind=True,
+            base=CanaryTask,
+            name=CANARY,
+            shared=False,
+            lazy=False,
+            acks_late=False,
+            ignore_result=False,
+            rate_limit=0,  # None would take the app's default
+            max_retries=0,
+            serializer=accepted_serializer(app.conf),
+        )(canary)
+    except Exception:
+        # Registered and half made, it would stop the worker when that prepares its tasks.
+        app._tasks.pop(CANARY, None)
+        raise
 
 
 @guarded
