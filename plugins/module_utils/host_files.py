@@ -102,7 +102,7 @@ def _file(entry, there, check):
     if there is not None:
         with open(entry.path, "rb") as file:
             present = file.read()
-    if present == wanted:
+    if present is not None and present == wanted:
         return _fix_attributes(entry, there, ids, check)
     if not check:
         _write(entry, wanted, ids)

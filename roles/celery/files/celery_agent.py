@@ -449,11 +449,15 @@ def tls_options(conf):
     if not name:
         log.warning("the brokers differ in name: set CELERY_AGENT_BROKER_NAME to a name in all their certificates")
         return None
-    context = {"check_hostname": True}
-    if os.environ.get("SSL_CERT_FILE"):
-        context["cafile"] = os.environ["SSL_CERT_FILE"]
+    from amqp import VERSION as AMQP_VERSION
+
+    # Both ways trust SSL_CERT_FILE, else the system's authorities.
+    if tuple(AMQP_VERSION[:2]) >= (5, 1):
+        return {"server_hostname": name, "cert_reqs": ssl.CERT_REQUIRED}
+    # Older ones lose the authorities as soon as they are given a name, unless Python makes the context. (Not for all:
+    # from Python 3.13 on such a context refuses authorities that lack some extension, which `ssl=1` accepts.)
     # do_handshake_on_connect: py-amqp does the handshake itself, with a timeout.
-    return {"context": context, "server_hostname": name, "do_handshake_on_connect": False}
+    return {"context": {"check_hostname": True}, "server_hostname": name, "do_handshake_on_connect": False}
 
 
 def transport_options(conf):

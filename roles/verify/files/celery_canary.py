@@ -167,6 +167,7 @@ class Canaries:
         self.fatal = ""
         self.app = None
         self.agent = None
+        self.reached = False
 
     def load(self):
         """Import the application; in the main thread, because some install signal handlers."""
@@ -200,6 +201,12 @@ class Canaries:
             except KeyError:
                 lane.failed(f"the application knows no queue {lane.queue} and creates none", float("-inf"))
 
+    def reach_broker(self):
+        """One attempt and its error: publishing tries for ever on some versions of kombu."""
+        with self.app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0)
+        self.reached = True
+
     def send(self, lane):
         nonce = uuid.uuid4().hex
         started = time.monotonic()
@@ -209,6 +216,7 @@ class Canaries:
             queue=lane.queue,
             router=self.router,
             expires=self.expires,
+            expiration=self.expires,  # Celery 4 leaves this out: an unread message would stay in the queue for ever
             retry=True,
             retry_policy={"max_retries": 1, "interval_start": 0.2},
             add_to_parent=False,
@@ -219,9 +227,12 @@ class Canaries:
     def fill(self, lane, now):
         """Top up: the broker shares a queue out in turn, so twice as many messages as consumers reach them all."""
         try:
+            if not self.reached:
+                self.reach_broker()
             while len(lane.in_flight) < lane.limit and time.monotonic() < self.ends:
                 self.send(lane)
         except Exception as error:
+            self.reached = False
             lane.failed(f"the canary cannot be sent: {readable(error)}", now)
             return False
         return True
