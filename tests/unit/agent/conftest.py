@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -121,9 +122,9 @@ def load_agent(
         return module
 
     yield load
-    for signal, before in receivers.items():
-        getattr(signals, signal).receivers = before
-        getattr(signals, signal).sender_receivers_cache.clear()
+    for name, before in receivers.items():
+        getattr(signals, name).receivers = before
+        getattr(signals, name).sender_receivers_cache.clear()
     event_exchange.no_declare = no_declare
 
 
@@ -214,15 +215,11 @@ class Cluster:
         return json.loads(done.stdout)
 
     def stop(self) -> None:
+        """At once, with the children: how a worker ends by itself is tested where that is the question."""
         for process in self.processes:
-            if process.poll() is None:
-                process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @pytest.fixture

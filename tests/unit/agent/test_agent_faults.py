@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ast
+import os
+import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+# Imported here, and not in each of the many processes below.
+import celery.concurrency.solo
+import celery.contrib.testing.worker
+import celery.worker.consumer  # noqa: F401
+import kombu.transport.memory  # noqa: F401
 import pytest
 from conftest import AGENT, Cluster, Systemd
 
@@ -49,6 +57,7 @@ SOURCE = """
 from celery import Celery
 
 app = Celery("m", broker="memory:///" + __name__, backend="cache+memory://")
+app.conf.broker_transport_options = {"polling_interval": 0.02}
 
 
 @app.task(name="pair." + __name__)
@@ -78,22 +87,33 @@ def test_there_is_something_to_break() -> None:
     assert {"install", "apply_settings", "hook_consumer.NoteConnection.start", "Board.read", "canary"} <= set(NAMES)
 
 
+def run_worker(load_agent: Load, address: str) -> None:
+    """Start a worker, let it execute a task of the application, and end without the long farewell."""
+    from celery.contrib.testing.worker import start_worker
+
+    agent = load_agent(
+        SOURCE, settings={"worker_prefetch_multiplier": 1}, NOTIFY_SOCKET=address, CELERY_AGENT_ROLE="worker"
+    )
+    task = next(task for key, task in agent.app.tasks.items() if key.startswith("pair."))
+    with start_worker(agent.app, perform_ping_check=False, WorkController=worker_class()):
+        good = task.delay(1, 2).get(timeout=10, interval=0.02) == [1, 2]
+        os._exit(0 if good else 1)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_one_fault(
     load_agent: Load, systemd: Systemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    from celery.contrib.testing.worker import start_worker
-
     monkeypatch.setattr(sys.modules["conftest"], "AGENT", with_faults(tmp_path / "faulty", [name]))
-    agent = load_agent(
-        SOURCE,
-        settings={"worker_prefetch_multiplier": 1},
-        NOTIFY_SOCKET=systemd.address,
-        CELERY_AGENT_ROLE="worker",
-    )
-    task = next(task for key, task in agent.app.tasks.items() if key.startswith("pair."))
-    with start_worker(agent.app, perform_ping_check=False, WorkController=worker_class(), shutdown_timeout=10):
-        assert task.delay(1, 2).get(timeout=10) == [1, 2]
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            run_worker(load_agent, systemd.address)
+        finally:
+            traceback.print_exc()
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert "READY=1" in systemd.receive(0.1)
 
 

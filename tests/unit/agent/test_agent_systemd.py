@@ -14,10 +14,16 @@ Load = Callable[..., ModuleType]
 MEMORY = "from celery import Celery\napp = Celery('m', broker='memory://')\n"
 
 
+class Fake(SimpleNamespace):
+    """Signals want senders that can be hashed."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
 def consumer(
     connected: bool = True, wanted: tuple[str, ...] = ("a", "b"), consumed: tuple[str, ...] = ("a", "b")
 ) -> Any:
-    return SimpleNamespace(
+    return Fake(
         connection=SimpleNamespace(connected=connected, transport=SimpleNamespace(driver_type="m", driver_name="m")),
         app=SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from=dict.fromkeys(wanted)))),
         task_consumer=SimpleNamespace(consuming_from=lambda name: name in consumed),
@@ -28,7 +34,7 @@ CONSUMING = consumer()
 DRAINED = consumer(wanted=(), consumed=())
 SILENT = consumer(consumed=("a",))
 LOST = consumer(connected=False)
-NEVER = SimpleNamespace(connection=None)
+NEVER = Fake(connection=None)
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ def test_beat_is_told_once_its_schedule_is_open(told: Load, systemd: Systemd) ->
     from celery import signals
 
     told(CELERY_AGENT_ROLE="beat")
-    signals.beat_init.send(sender=SimpleNamespace(scheduler=SimpleNamespace(schedule={"a": 1, "b": 2})))
+    signals.beat_init.send(sender=Fake(scheduler=SimpleNamespace(schedule={"a": 1, "b": 2})))
     assert systemd.receive(1) == ["READY=1", "STATUS=2 periodic tasks, release 4f2c"]
 
 
@@ -92,7 +98,7 @@ def test_beat_with_an_odd_scheduler_is_told_too(told: Load, systemd: Systemd) ->
     from celery import signals
 
     told(CELERY_AGENT_ROLE="beat")
-    signals.beat_init.send(sender=SimpleNamespace(scheduler=None))
+    signals.beat_init.send(sender=Fake(scheduler=None))
     assert systemd.receive(1) == ["READY=1"]
 
 
@@ -100,7 +106,7 @@ def test_beat_inside_a_worker_does_not_speak_for_it(told: Load, systemd: Systemd
     from celery import signals
 
     told(CELERY_AGENT_ROLE="worker")
-    signals.beat_init.send(sender=SimpleNamespace(scheduler=SimpleNamespace(schedule={})))
+    signals.beat_init.send(sender=Fake(scheduler=SimpleNamespace(schedule={})))
     assert systemd.receive(0.1) == []
 
 

@@ -1,0 +1,238 @@
+"""The canary script against a cluster that is only played."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import SCRIPT
+
+VERIFIED = {"verified": True, "why": ""}
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("celery_canary", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Played:
+    """An app whose queues are consumed by functions: nonce -> answer, or an exception."""
+
+    def __init__(self, consumers: dict[str, list[Callable[[str], Any]]]) -> None:
+        self.consumers = consumers
+        self.results: dict[str, dict[str, Any]] = {}
+        self.sent = dict.fromkeys(consumers, 0)
+        self.unread = dict.fromkeys(consumers, 0)
+        self.most_unread = dict.fromkeys(consumers, 0)
+        self.queue_of: dict[str, str] = {}
+        self.send_error: Exception | None = None
+        self.read_error: Exception | None = None
+        self.options: list[dict[str, Any]] = []
+        self.connections = 0
+        self.conf = SimpleNamespace(update=lambda **_: None)
+        self.backend = SimpleNamespace(get_task_meta=self.get_task_meta, always_retry=True)
+        queues = {name: SimpleNamespace(routing_key=f"key.{name}") for name in consumers}
+        self.amqp = SimpleNamespace(queues=queues)
+
+    @contextlib.contextmanager
+    def connection_for_write(self) -> Iterator[Any]:
+        self.connections += 1
+        yield SimpleNamespace(ensure_connection=lambda max_retries, interval_start: None)
+
+    def send_task(self, name: str, args: tuple[str], queue: str, **options: Any) -> Any:
+        if self.send_error:
+            raise self.send_error
+        self.options.append(options)
+        number = self.sent[queue]
+        self.sent[queue] += 1
+        self.unread[queue] += 1
+        self.most_unread[queue] = max(self.most_unread[queue], self.unread[queue])
+        task_id = f"{queue}-{number}"
+        consumers = self.consumers[queue]
+        answer = consumers[number % len(consumers)](args[0]) if consumers else None
+        status = "PENDING" if answer is None else "FAILURE" if isinstance(answer, Exception) else "SUCCESS"
+        self.results[task_id] = {"status": status, "result": answer}
+        self.queue_of[task_id] = queue
+        return SimpleNamespace(id=task_id)
+
+    def get_task_meta(self, task_id: str, cache: bool) -> dict[str, Any]:
+        if self.read_error:
+            raise self.read_error
+        meta = self.results[task_id]
+        if meta["status"] != "PENDING":
+            self.unread[self.queue_of[task_id]] -= 1
+        return meta
+
+
+def answer_of(nonce: str) -> str:
+    return hashlib.sha256(f"canary:{nonce}".encode()).hexdigest()
+
+
+def consumer(host: str, **changes: Any) -> Callable[[str], dict[str, Any]]:
+    return lambda nonce: {
+        "nonce": nonce,
+        "answer": answer_of(nonce),
+        "host": host,
+        "node": f"default-4f2c@{host}",
+        "release": "4f2c",
+        "worker": "default",
+        "queue": "mail",
+        "tls": VERIFIED,
+        **changes,
+    }
+
+
+def expect(host: str, **changes: Any) -> dict[str, Any]:
+    given = {"queue": "mail", "worker": "default", "host": host, "node": f"default-4f2c@{host}", "release": "4f2c"}
+    return {**given, **changes}
+
+
+def play(
+    script: ModuleType, app: Played, expected: list[dict[str, Any]], deadline: float = 0.4, **request: Any
+) -> dict[str, Any]:
+    canaries = script.Canaries({"expect": expected, "deadline": deadline, "expires": 30, **request})
+    canaries.app = app
+    canaries.agent = SimpleNamespace(
+        CANARY="celery_cluster.canary",
+        canary_answer=answer_of,
+        accepted_serializer=lambda conf: "json",
+        is_amqp=lambda conf: True,
+    )
+    canaries.run()
+    return canaries.report()
+
+
+def test_two_hosts_on_one_queue(script: ModuleType) -> None:
+    app = Played({"mail": [consumer("worker1"), consumer("worker2")]})
+    answer = play(script, app, [expect("worker1"), expect("worker2")], deadline=20)
+    assert [(row["to"], row["ok"], row["detail"]) for row in answer["rows"]] == [
+        ("worker1", True, "answered"),
+        ("worker2", True, "answered"),
+    ]
+    assert answer["task_ids"] == ["mail-0", "mail-1", "mail-2", "mail-3"]
+    assert app.options[0]["expires"] == app.options[0]["expiration"] == 30
+    assert app.connections == 1
+    assert app.options[0]["mandatory"] is True
+    assert app.backend.always_retry is False
+
+
+def test_a_missing_host_is_waited_for_with_few_messages(script: ModuleType) -> None:
+    app = Played({"mail": [consumer("worker1")]})
+    rows = play(script, app, [expect("worker1"), expect("worker2")], deadline=1)["rows"]
+    assert rows[0]["ok"] is True
+    assert rows[1]["ok"] is False
+    assert (
+        rows[1]["detail"] == f"no answer from worker2 within 1 s; answered: worker1 (default) \u00d7{app.sent['mail']}"
+    )
+    assert app.most_unread["mail"] == 4
+    assert app.sent["mail"] <= 40
+
+
+def test_nobody_answers(script: ModuleType) -> None:
+    app = Played({"mail": []})
+    (row,) = play(script, app, [expect("worker1")])["rows"]
+    assert row["detail"] == "no answer from worker1 within 0.4 s; answered: nobody"
+    assert app.sent["mail"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"answer": "x"}, "answered with a wrong value"),
+        ({"nonce": "x"}, "answered with a wrong value"),
+        ({"node": "celery@worker1"}, "answered as node celery@worker1, expected default-4f2c@worker1"),
+        ({"release": "0001"}, "ran release 0001, expected 4f2c"),
+        ({"release": ""}, "ran release unknown, expected 4f2c"),
+        ({"queue": "bulk"}, "received it through bulk, not through mail"),
+        ({"tls": {"verified": False, "why": "not encrypted"}}, "TLS not verified: not encrypted"),
+        ({"tls": None}, "TLS not verified: no reason given"),
+    ],
+)
+def test_a_wrong_answer_ends_the_wait(script: ModuleType, changes: dict[str, Any], detail: str) -> None:
+    app = Played({"mail": [consumer("worker1", **changes)]})
+    (row,) = play(script, app, [expect("worker1")], deadline=20)["rows"]
+    assert row["ok"] is False
+    assert row["detail"].startswith(detail)
+
+
+def test_the_routing_key_of_the_queue_will_do(script: ModuleType) -> None:
+    app = Played({"mail": [consumer("worker1", queue="key.mail")]})
+    assert play(script, app, [expect("worker1")], deadline=20)["rows"][0]["ok"] is True
+
+
+def test_node_and_release_may_be_left_open(script: ModuleType) -> None:
+    app = Played({"mail": [consumer("worker1", node="x", release="y")]})
+    rows = play(script, app, [expect("worker1", node=None, release=None)], deadline=20)["rows"]
+    assert rows[0]["ok"] is True
+
+
+def test_the_old_release_may_answer_while_the_new_one_starts(script: ModuleType) -> None:
+    app = Played({"mail": [consumer("worker1", release="0001"), consumer("worker1")]})
+    assert play(script, app, [expect("worker1")], deadline=20)["rows"][0]["ok"] is True
+
+
+@pytest.mark.parametrize("changes", [{"host": "stranger"}, {"worker": "video"}])
+def test_an_unexpected_consumer_is_a_failure(script: ModuleType, changes: dict[str, str]) -> None:
+    app = Played({"mail": [consumer("worker1"), consumer(**{"host": "worker1", **changes})]})
+    rows = play(script, app, [expect("worker1")], deadline=20)["rows"]
+    assert [row["ok"] for row in rows] == [True, False]
+    assert (rows[1]["to"], rows[1]["worker"]) == (changes.get("host", "worker1"), changes.get("worker", "default"))
+    assert "the inventory says nothing of it" in rows[1]["detail"]
+
+
+def test_a_worker_without_the_agent(script: ModuleType) -> None:
+    app = Played({"mail": [lambda nonce: KeyError("celery_cluster.canary")]})
+    (row,) = play(script, app, [expect("worker1")])["rows"]
+    assert "answered: nobody; a canary ended as FAILURE: KeyError: 'celery_cluster.canary'" in row["detail"]
+
+
+def test_one_queue_does_not_hold_another_back(script: ModuleType) -> None:
+    app = Played({"mail": [], "bulk": [consumer("worker1", queue="bulk")]})
+    rows = play(script, app, [expect("worker1"), expect("worker1", queue="bulk")])["rows"]
+    assert [(row["queue"], row["ok"]) for row in rows] == [("mail", False), ("bulk", True)]
+
+
+def test_login_refused(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    from amqp.exceptions import AccessRefused
+
+    monkeypatch.setenv("CELERY_BROKER_URL", "pyamqp://shop:s3%20cr3t@broker1/v")
+    app = Played({"mail": []})
+    app.send_error = AccessRefused("ACCESS_REFUSED - Login 's3 cr3t' was refused")
+    (row,) = play(script, app, [expect("worker1")])["rows"]
+    assert row["ok"] is False
+    assert row["detail"].startswith("the canary cannot be sent: AccessRefused:")
+    assert "Login '***' was refused" in row["detail"]
+
+
+def test_database_refused(script: ModuleType) -> None:
+    app = Played({"mail": [consumer("worker1")]})
+    app.read_error = OSError('connection to "postgresql://shop:s3cr3t@db1/shop" failed')
+    answer = play(script, app, [expect("worker1")])
+    assert answer["task_ids"] == []
+    assert answer["rows"][0]["detail"] == (
+        'the result cannot be read: OSError: connection to "postgresql://shop:***@db1/shop" failed'
+    )
+
+
+def test_errors_alone_end_the_wait(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "GIVE_UP_AFTER", 0.2)
+    app = Played({"mail": []})
+    app.send_error = OSError("no route")
+    before = script.time.monotonic()
+    play(script, app, [expect("worker1")], deadline=30)
+    assert script.time.monotonic() - before < 5
+
+
+def test_an_unknown_queue(script: ModuleType) -> None:
+    app = Played({"mail": []})
+    (row,) = play(script, app, [expect("worker1", queue="nowhere")], deadline=20)["rows"]
+    assert row["detail"] == "the application knows no queue nowhere and creates none"

@@ -1,0 +1,267 @@
+"""Values that go into another language are read back by that language as they were."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils import text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kombu.utils.url import parse_url
+from psycopg.conninfo import conninfo_to_dict
+
+# Characters that mean something to a shell, to systemd or in a URL come often.
+AWKWARD = st.sampled_from(list("\"'\\$`%#;:/?@&+=!~*[]{}()<>| ") + ["\x7f", "\x85", "\ufeff", "é", "☃", "𝄞"])
+LETTER = st.one_of(
+    AWKWARD,
+    st.characters(min_codepoint=32, codec="utf-8").filter(
+        lambda c: not (0xFDD0 <= ord(c) <= 0xFDEF or ord(c) & 0xFFFE == 0xFFFE)
+    ),
+)
+VALUES = st.lists(st.text(LETTER, max_size=30), min_size=1, max_size=40)
+SECRETS = st.text(st.one_of(AWKWARD, st.characters(min_codepoint=1, codec="utf-8")), min_size=1, max_size=30)
+ADDRESSES = st.one_of(st.ip_addresses().map(str), st.just("broker1.example.org"))
+
+SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]
+
+
+def named(values: list[str]) -> dict[str, str]:
+    return {f"V_{number}": value for number, value in enumerate(values)}
+
+
+# --------------------------------------------------------------------------------------------------
+# Environment files
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@settings(deadline=None, max_examples=20)
+@given(values=VALUES)
+def test_a_shell_reads_an_environment_file_as_it_was(shell: str, values: list[str]) -> None:
+    variables = named(values)
+    with tempfile.NamedTemporaryFile(suffix=".env") as file:
+        file.write(text.env_file(variables).encode())
+        file.flush()
+        command = [shell, "-c", 'set -a; . "$1" && exec env -0', shell, file.name]
+        done = subprocess.run(command, capture_output=True, check=True, env={"PATH": "/usr/bin:/bin"})
+    read = dict(line.split("=", 1) for line in done.stdout.decode().split("\0") if line.startswith("V_"))
+    assert (read, done.stderr) == (variables, b"")
+
+
+def systemd_reads(content: str) -> dict[str, str]:
+    """What EnvironmentFile= makes of a file: systemd's state machine, without the states that no output here enters."""
+    found: dict[str, str] = {}
+    state, key, value, blanks = "before key", "", "", 0
+    for letter in content + "\n":
+        if state == "before key":
+            if letter in "#;":
+                state = "comment"
+            elif letter not in " \t\r\n":
+                state, key = "key", letter
+        elif state == "comment":
+            state = "before key" if letter in "\r\n" else state
+        elif state == "key":
+            if letter in "\r\n":
+                state = "before key"
+            elif letter == "=":
+                state, value, blanks = "before value", "", 0
+            else:
+                key += letter
+        elif state == "quoted":
+            if letter == '"':
+                state = "before value"
+            elif letter == "\\":
+                state = "escape in quotes"
+            else:
+                value += letter
+        elif state == "escape in quotes":
+            state = "quoted"
+            if letter in '"\\`$':
+                value += letter
+            elif letter != "\n":
+                value += "\\" + letter
+        elif letter in "\r\n":
+            # A value without quotes loses the blanks at its end.
+            found[key.rstrip()] = value[: len(value) - blanks] if blanks else value
+            state = "before key"
+        elif state == "before value" and letter == '"':
+            state = "quoted"
+        elif state == "before value" and letter == "'" or letter == "\\":
+            raise AssertionError("env_file never writes this form")
+        elif state == "plain" or letter not in " \t":
+            state = "plain"
+            blanks = blanks + 1 if letter in " \t" else 0
+            value += letter
+    return found
+
+
+@given(values=VALUES)
+def test_systemd_reads_an_environment_file_as_it_was(values: list[str]) -> None:
+    variables = named(values)
+    assert systemd_reads("# Managed\n" + text.env_file(variables)) == variables
+
+
+def test_numbers_become_text_and_no_variables_an_empty_file() -> None:
+    assert text.env_file({"A": 1, "B": 0.5, "_c": "x"}) == 'A="1"\nB="0.5"\n_c="x"\n'
+    assert text.env_file({}) == ""
+
+
+@pytest.mark.parametrize("name", ["", "1A", "A-B", "A B", "A=B", "A\n", "Ä", 1, None])
+def test_a_wrong_name_is_refused(name: object) -> None:
+    with pytest.raises(ValueError, match="is not a name of an environment variable"):
+        text.env_file({name: "x"})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("letter", ["\n", "\r", "\0", "\t", "\x1f", "\ud800", "\ufffe", "\ufdd0", "\U0010ffff"])
+def test_a_character_that_cannot_be_carried_is_refused_without_telling_the_value(letter: str) -> None:
+    with pytest.raises(ValueError, match="value of PASSWORD holds a control character") as caught:
+        text.env_file({"PASSWORD": f"hunter2{letter}"})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, ["hunter2"], {"a": "hunter2"}])
+def test_a_value_that_is_no_text_is_refused_without_telling_it(value: object) -> None:
+    with pytest.raises(ValueError, match="value of A is no text") as caught:
+        text.env_file({"A": value})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_all_problems_of_an_environment_come_at_once() -> None:
+    with pytest.raises(ValueError, match=r"'1' is not a name.*; the value of B"):
+        text.env_file({"1": "x", "B": "\n", "C": "fine"})
+
+
+# --------------------------------------------------------------------------------------------------
+# URLs
+
+
+@given(ADDRESSES, st.integers(1, 65535), SECRETS, SECRETS, SECRETS)
+def test_kombu_reads_a_broker_url_as_it_was(address: str, port: int, user: str, password: str, vhost: str) -> None:
+    url = text.broker_url([address], port, user, password, vhost)
+    parts = parse_url(url)
+    assert (parts["userid"], parts["password"], parts["virtual_host"]) == (user, password, vhost)
+    assert (parts["transport"], parts["hostname"], parts["port"], parts["ssl"]) == ("pyamqp", address, port, True)
+
+
+@given(st.lists(ADDRESSES, min_size=1, max_size=4), SECRETS)
+def test_every_broker_has_its_url(addresses: list[str], password: str) -> None:
+    urls = text.broker_url(addresses, 5671, "u", password, "v").split(";")
+    assert [(parse_url(url)["hostname"], parse_url(url)["password"]) for url in urls] == [
+        (address, password) for address in addresses
+    ]
+
+
+@given(ADDRESSES, st.integers(1, 65535), SECRETS, SECRETS, SECRETS, SECRETS)
+def test_libpq_reads_a_database_url_as_it_was(
+    address: str, port: int, user: str, password: str, database: str, name: str
+) -> None:
+    ca_file = f"/opt/{name}/ca.pem"
+    assert conninfo_to_dict(text.database_url(address, port, user, password, database, ca_file)) == {
+        "host": address,
+        "port": str(port),
+        "user": user,
+        "password": password,
+        "dbname": database,
+        "sslmode": "verify-full",
+        "sslrootcert": ca_file,
+    }
+
+
+@given(ADDRESSES, SECRETS, SECRETS)
+def test_urllib_reads_every_url_as_it_was(address: str, user: str, password: str) -> None:
+    for url in (
+        text.database_url(address, 5432, user, password, "d", "/ca", scheme="db+postgresql+psycopg"),
+        text.management_url(address, 15671, user, password),
+        text.broker_url([address], 5671, user, password, "v"),
+    ):
+        parts = urlsplit(url)
+        assert parts.hostname == address
+        assert (unquote(parts.username or ""), unquote(parts.password or "")) == (user, password)
+        assert parts.port in (5432, 15671, 5671)
+    assert urlsplit(text.management_url(address, 15671, user, password)).path == "/api/"
+
+
+@given(ADDRESSES, SECRETS, SECRETS)
+def test_sqlalchemy_reads_the_result_backend_as_it_was(address: str, user: str, password: str) -> None:
+    make_url = pytest.importorskip("sqlalchemy").make_url
+    url = make_url(text.database_url(address, 5432, user, password, "shop", "/opt/a b/ca", "postgresql+psycopg"))
+    assert (url.host, url.port, url.username, url.password) == (address, 5432, user, password)
+    assert (url.database, dict(url.query)) == ("shop", {"sslmode": "verify-full", "sslrootcert": "/opt/a b/ca"})
+
+
+def test_urls_ask_for_verified_tls() -> None:
+    assert text.broker_url(["mq"], 5671, "u", "p", "/") == "pyamqp://u:p@mq:5671/%2F?ssl=1"
+    query = parse_qs(urlsplit(text.database_url("2001:db8::1", 5432, "u", "p", "d", "/ca.pem")).query)
+    assert query == {"sslmode": ["verify-full"], "sslrootcert": ["/ca.pem"]}
+    assert text.management_url("2001:db8::1", 15671, "u", "p") == "https://u:p@[2001:db8::1]:15671/api/"
+
+
+# --------------------------------------------------------------------------------------------------
+# Unit files
+
+
+def exec_words(line: str) -> Iterator[str]:
+    """The words systemd makes of an Exec line without variables: quotes, C escapes, then %% and $$."""
+    for plain, quoted in re.findall(r'([^\s"]+)|"((?:[^"\\]|\\.)*)"', line):
+        word = plain or re.sub(
+            r"\\(?:x([0-9a-f]{2})|(.))", lambda found: chr(int(found[1], 16)) if found[1] else found[2], quoted
+        )
+        assert not re.search(r"(?<!%)%(%%)*(?!%)|(?<!\$)\$(\$\$)*(?!\$)", word), "a specifier or variable is left"
+        yield word.replace("%%", "%").replace("$$", "$")
+
+
+@given(st.lists(st.text(st.one_of(AWKWARD, st.sampled_from("\n\r\t"), st.characters(min_codepoint=1, codec="utf-8")))))
+def test_systemd_reads_words_as_they_were(words: list[str]) -> None:
+    line = text.systemd_quote(words)
+    assert list(exec_words(line)) == words
+    assert "\n" not in line, "a line break would begin another directive"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--queues", "--queues"),
+        (["a,b", "50%", "a b", ""], 'a,b 50%% "a b" ""'),
+        (["$HOME", 'say "x"', "a\\b", ";"], '"$$HOME" "say \\"x\\"" "a\\\\b" ";"'),
+        (["a\nExecStartPre=/bin/evil"], '"a\\x0aExecStartPre=/bin/evil"'),
+        ([4], "4"),
+    ],
+)
+def test_words_of_a_unit_file(words: object, line: str) -> None:
+    assert text.systemd_quote(words) == line  # type: ignore[arg-type]
+
+
+def test_a_word_with_nul_is_refused() -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        text.systemd_quote("a\0b")
+
+
+# --------------------------------------------------------------------------------------------------
+# Tables
+
+
+def test_a_table_is_aligned_and_one_row_is_one_line() -> None:
+    rows = [
+        {"name": "a", "ok": True, "seconds": 0.123},
+        {"name": "longer", "ok": False, "seconds": None, "detail": "no\nway"},
+    ]
+    assert text.table(rows, ["name", "ok", "seconds", "detail"]).splitlines() == [
+        "NAME    OK      SECONDS  DETAIL",
+        "------  ------  -------  ------",
+        "a       ok      0.12",
+        "longer  FAILED           no way",
+    ]
+    assert text.table([], ["a"]) == "A\n-"
+
+
+def test_the_environment_file_of_a_shell_runs_no_command(tmp_path: Path) -> None:
+    file = tmp_path / "x.env"
+    file.write_text(text.env_file({"A": "$(touch made) `touch made` ${B:=1}"}))
+    subprocess.run(["sh", "-c", ". ./x.env"], cwd=tmp_path, check=True)
+    assert list(tmp_path.iterdir()) == [file]
