@@ -29,14 +29,17 @@ class ActionModule(ActionBase):
             argument_spec={
                 "name": {"type": "str", "required": True},
                 "app": {"type": "str", "required": True},
-                "workers": {"type": "dict", "required": True},
-                "allowed_clients": {"type": "list", "elements": "str", "default": []},
+                # Their types are the model's to judge: it reports them together with everything else.
+                "workers": {"type": "raw", "required": True},
+                "allowed_clients": {"type": "raw", "default": []},
                 "result_backend_url": {"type": "str", "default": ""},
             },
         )
 
         def match(pattern: str) -> list[str]:
-            lookup = lookup_loader.get("ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar)
+            lookup = lookup_loader.get(
+                "ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar
+            )
             return list(lookup.run([pattern], variables=variables))
 
         hostvars = variables["hostvars"]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..plugin_utils.workers import worker_arguments
 
 
 def _reported(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
         try:
             return function(*arguments, **options)
@@ -31,13 +33,13 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "broker_url": broker_url,
-            "database_url": database_url,
+            "broker_url": _reported(broker_url),
+            "database_url": _reported(database_url),
             "env_file": _reported(env_file),
-            "management_url": management_url,
+            "management_url": _reported(management_url),
             "probes": probes,
             "rabbitmq_desired": _reported(rabbitmq_desired),
-            "systemd_quote": systemd_quote,
+            "systemd_quote": _reported(systemd_quote),
             "table": table,
             "worker_arguments": worker_arguments,
         }

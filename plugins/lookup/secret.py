@@ -45,6 +45,7 @@ _raw:
   elements: str
 """
 
+import contextlib
 import os
 import re
 import secrets
@@ -72,8 +73,10 @@ class LookupModule(LookupBase):
 
 def read_or_create(directory: Path, name: str, length: int, create: bool = True) -> str:
     """The secret ``name`` of ``directory``, made when missing; atomic against other processes."""
-    if not re.match(r"^[A-Za-z0-9_.-]+$", name):
-        raise AnsibleLookupError(f"{name!r} is no name of a secret: use letters, digits and _ . -")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise AnsibleLookupError(f"{name!r} is no name of a secret: use letters, digits and _ . -, no dot first")
+    if length < 1:
+        raise AnsibleLookupError(f"length is {length}: a secret of no characters keeps nobody out, write 20 or more")
     path = directory / name
     try:
         if not path.exists():
@@ -86,7 +89,9 @@ def read_or_create(directory: Path, name: str, length: int, create: bool = True)
             f"cannot keep secrets in {directory}: {error}; set celery_secrets_directory to a directory "
             "that the controller's user may write"
         ) from error
-    if not value:
+    except UnicodeDecodeError as error:
+        raise AnsibleLookupError(f"{path} is not UTF-8 text: write the secret into it in letters") from error
+    if not value.strip():
         raise AnsibleLookupError(f"{path} is empty: write the secret into it, or remove it to have a new one made")
     return value
 
@@ -99,9 +104,7 @@ def _create(path: Path, value: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(value + "\n")
-        try:
+        with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
-        except FileExistsError:
-            pass
     finally:
         Path(temporary).unlink()

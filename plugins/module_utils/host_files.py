@@ -8,6 +8,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import stat
 import tempfile
 
@@ -29,12 +30,23 @@ class Entry:
         self.src = options.get("src")
         self.owner = options.get("owner") or "root"
         self.group = options.get("group") or self.owner
-        self.mode = int(options.get("mode") or ("0755" if self.state == "directory" else "0644"), 8)
+        self.mode = _mode(options.get("mode") or ("0755" if self.state == "directory" else "0644"))
         self.secret = bool(options.get("secret"))
 
 
-def apply(entry, check):
-    """Make the entry true. None when it is already, else (before, after) as texts for a diff."""
+def _mode(text):
+    # YAML reads an unquoted 0640 as the number 416, which as octal digits is another mode.
+    if not re.match(r"0[0-7]{3,4}\Z", text):
+        raise FileError("the mode {0} is not a quoted octal number with a leading 0, such as '0640'".format(text))
+    return int(text, 8)
+
+
+def apply(entry, check, planned=None):
+    """Make the entry true. None when it is already, else (before, after) as texts for a diff.
+
+    planned: path -> content of the files that earlier entries of a check would have written. Kept up to date here.
+    """
+    planned = {} if planned is None else planned
     if not os.path.isabs(entry.path):
         raise FileError("write an absolute path")
     there = _lstat(entry.path)
@@ -44,7 +56,7 @@ def apply(entry, check):
         return _link(entry, there, check)
     if entry.state == "directory":
         return _directory(entry, there, check)
-    return _file(entry, there, check)
+    return _file(entry, there, check, planned)
 
 
 def _lstat(path):
@@ -75,8 +87,12 @@ def _link(entry, there, check):
     if not check:
         temporary = "{0}.{1}".format(entry.path, os.getpid())
         os.symlink(entry.src, temporary)
-        os.replace(temporary, entry.path)
-    return "src: {0}\n".format(before), "src: {0}\n".format(entry.src)
+        try:
+            os.replace(temporary, entry.path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    return "state: absent\n" if before is None else "src: {0}\n".format(before), "src: {0}\n".format(entry.src)
 
 
 def _directory(entry, there, check):
@@ -93,10 +109,11 @@ def _directory(entry, there, check):
     return _fix_attributes(entry, there, ids, check)
 
 
-def _file(entry, there, check):
+def _file(entry, there, check, planned):
     if there is not None and not stat.S_ISREG(there.st_mode):
         raise FileError("is not a regular file: move it away, so that the file can take its place")
-    wanted = _wanted(entry, check)
+    wanted = _wanted(entry, check, planned)
+    planned[entry.path] = wanted
     ids = _ids(entry, check)
     present = None
     if there is not None:
@@ -110,11 +127,16 @@ def _file(entry, there, check):
     return before, _text(entry, wanted if wanted is not None else b"(made of files that do not exist yet)\n")
 
 
-def _wanted(entry, check):
+def _wanted(entry, check, planned):
     if entry.parts is None:
         return entry.content.encode("utf-8")
     contents = []
     for part in entry.parts:
+        if check and part in planned:
+            if planned[part] is None:
+                return None
+            contents.append(planned[part])
+            continue
         try:
             with open(part, "rb") as file:
                 contents.append(file.read())

@@ -50,7 +50,9 @@ options:
         description: Name of the group. The default is the name of the owner.
         type: str
       mode:
-        description: Permissions in octal. The default is V(0755) for a directory and V(0644) for a file.
+        description:
+          - Permissions in octal, quoted and with a leading 0.
+          - The default is V(0755) for a directory and V(0644) for a file.
         type: str
       secret:
         description: Whether the content stays out of the diff. Add C(no_log) to the task for secret content.
@@ -114,13 +116,13 @@ def main():
     )
     # Files that are created before their mode is set are nobody else's business.
     os.umask(0o077)
-    paths, diffs = [], []
+    paths, diffs, planned = [], [], {}
     for options in module.params["entries"]:
-        entry = Entry(options)
         try:
-            before_after = apply(entry, module.check_mode)
-        except (FileError, OSError) as error:
-            module.fail_json(msg="{0}: {1}".format(entry.path, error), changed=bool(paths), paths=paths)
+            entry = Entry(options)
+            before_after = apply(entry, module.check_mode, planned)
+        except (FileError, OSError, UnicodeError) as error:
+            module.fail_json(msg="{0}: {1}".format(options["path"], error), changed=bool(paths), paths=paths)
         if before_after is not None:
             paths.append(entry.path)
             before, after = before_after

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,5 +67,6 @@ def probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> lis
 
 
 def _may_log_in(model: Mapping[str, Any], host: str) -> bool:
-    addresses = set(model["hosts"][host]["addresses"])
-    return any(client["cidr"].rsplit("/", 1)[0] in addresses for client in model["database_clients"])
+    addresses = [ipaddress.ip_address(address) for address in model["hosts"][host]["addresses"]]
+    networks = [ipaddress.ip_network(client["cidr"]) for client in model["database_clients"]]
+    return any(address in network for address in addresses for network in networks)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def url_host(address: str) -> str:
@@ -48,20 +48,36 @@ def env_file(variables: Mapping[str, Any]) -> str:
 
     Inside double quotes both take a backslash before ``\\ " $ ```` literally; a line break has no common form.
     """
-    lines = []
+    problems = environment_problems(variables)
+    if problems:
+        raise ValueError("; ".join(problems))
+    escaped = {name: re.sub(r'([\\"$`])', r"\\\1", str(value)) for name, value in variables.items()}
+    return "".join(f'{name}="{value}"\n' for name, value in escaped.items())
+
+
+def environment_problems(variables: Mapping[Any, Any]) -> list[str]:
+    """Why env_file would refuse these variables. Values may be secret: only names are told."""
+    problems = []
     for name, value in variables.items():
-        if not ENV_NAME.match(str(name)):
-            raise ValueError(f"{name!r} is not a name of an environment variable: use letters, digits and _")
-        text = str(value)
-        if any(ord(character) < 32 for character in text):
-            raise ValueError(f"the value of {name} holds a control character or line break, which cannot be carried")
-        escaped = re.sub(r'([\\"$`])', r"\\\1", text)
-        lines.append(f'{name}="{escaped}"')
-    return "\n".join(lines) + "\n"
+        if not isinstance(name, str) or not ENV_NAME.fullmatch(name):
+            problems.append(f"{name!r} is not a name of an environment variable: use letters, digits and _")
+        elif not isinstance(value, (str, int, float)):
+            problems.append(f"the value of {name} is no text: write a text or a number, quoted if in doubt")
+        elif not all(_carried(character) for character in str(value)):
+            problems.append(
+                f"the value of {name} holds a control character or line break, which cannot be carried: remove it"
+            )
+    return problems
+
+
+def _carried(character: str) -> bool:
+    # systemd refuses a whole file for one surrogate or one of Unicode's 66 noncharacters.
+    code = ord(character)
+    return code >= 32 and not (0xD800 <= code <= 0xDFFF or 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE)
 
 
 def systemd_quote(words: str | Sequence[str]) -> str:
-    """Words of an Exec…= line with specifiers, variables and quotes made literal."""
+    """Words of an Exec…= line with specifiers, variables, quotes and line breaks made literal."""
     if isinstance(words, str):
         words = [words]
     return " ".join(_systemd_word(str(word)) for word in words)
@@ -69,7 +85,11 @@ def systemd_quote(words: str | Sequence[str]) -> str:
 
 def _systemd_word(word: str) -> str:
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    if re.match(r"^[A-Za-z0-9_@%+=:,./-]+$", word):
+    # A line break would end the directive and begin another one.
+    escaped = re.sub(r"[\x01-\x1f]", lambda found: f"\\x{ord(found.group()):02x}", escaped)
+    if "\0" in word:
+        raise ValueError(f"{word!r} holds a NUL character, which no command line can carry: remove it")
+    if re.fullmatch(r"[A-Za-z0-9_@%+=:,./-]+", word):
         return escaped
     return f'"{escaped}"'
 
@@ -79,7 +99,9 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     cells = [[str(column).upper() for column in columns]]
     cells += [[_cell(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
-    lines = ["  ".join(value.ljust(width) for value, width in zip(line, widths)).rstrip() for line in cells]
+    lines = [
+        "  ".join(value.ljust(width) for value, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
 
@@ -91,4 +113,5 @@ def _cell(value: Any) -> str:
         return "ok" if value else "FAILED"
     if isinstance(value, float):
         return f"{value:.2f}"
-    return str(value)
+    # One row is one line, whatever a server answered.
+    return " ".join(str(value).splitlines())

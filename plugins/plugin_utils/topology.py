@@ -20,7 +20,9 @@ from .workers import normalize_worker
 GROUPS = ("rabbitmq", "postgresql", "celery_source", "celery_workers", "celery_beat", "flower")
 
 #: Names travel into systemd unit names, node names, broker users and paths: keep what all of them carry.
-NAME = re.compile(r"^[a-z][a-z0-9_]{0,30}$")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+#: A name that certificates can carry.
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 
 
 class TopologyError(ValueError):
@@ -32,12 +34,17 @@ class TopologyError(ValueError):
 
 
 def is_address(text: object) -> bool:
-    """True for one IPv4 or IPv6 address (no network, no name)."""
+    """True for one IPv4 or IPv6 address (no network, no name, no address that one link only knows)."""
     try:
         ipaddress.ip_address(str(text))
     except ValueError:
         return False
-    return True
+    return "%" not in str(text)
+
+
+def is_loopback(text: object) -> bool:
+    """True for an address that leads back to the host that uses it."""
+    return is_address(text) and ipaddress.ip_address(str(text)).is_loopback
 
 
 def fact_addresses(facts: Mapping[str, Any]) -> list[str]:
@@ -45,7 +52,7 @@ def fact_addresses(facts: Mapping[str, Any]) -> list[str]:
     found = []
     for family in ("default_ipv4", "default_ipv6"):
         address = (facts.get(family) or {}).get("address")
-        if address:
+        if address and is_address(address):
             found.append(str(address))
     return found
 
@@ -59,18 +66,21 @@ def connect_address(variables: Mapping[str, Any]) -> str | None:
     if explicit:
         return str(explicit)
     managed = variables.get("ansible_host")
-    if managed and is_address(managed) and not ipaddress.ip_address(str(managed)).is_loopback:
+    if managed and is_address(managed) and not is_loopback(managed):
         return str(managed)
     facts = fact_addresses(variables.get("ansible_facts") or {})
     return facts[0] if facts else None
 
 
 def source_addresses(variables: Mapping[str, Any]) -> list[str]:
-    """The addresses this host's own connections come from: what a firewall or pg_hba sees."""
+    """The addresses this host's own connections come from: what a firewall or pg_hba sees.
+
+    celery_address may be loopback: a cluster of one host talks to itself over it.
+    """
     found = []
     for name in ("celery_address", "ansible_host"):
         value = variables.get(name)
-        if value and is_address(value) and not ipaddress.ip_address(str(value)).is_loopback:
+        if value and is_address(value) and not (name == "ansible_host" and is_loopback(value)):
             found.append(str(value))
     found.extend(fact_addresses(variables.get("ansible_facts") or {}))
     return list(dict.fromkeys(str(ipaddress.ip_address(address)) for address in found))
@@ -78,8 +88,10 @@ def source_addresses(variables: Mapping[str, Any]) -> list[str]:
 
 def cidr(client: str) -> str:
     """An address as a network of exactly one host; a network that is one already stays as it is."""
-    network = ipaddress.ip_network(client)
-    return str(network)
+    network = str(ipaddress.ip_network(client))
+    if "%" in network:
+        raise ValueError(f"{client!r} is known to one link only")
+    return network
 
 
 def certificate_names(name: str, variables: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -91,7 +103,7 @@ def certificate_names(name: str, variables: Mapping[str, Any]) -> dict[str, list
         value = variables.get(key)
         if value and not is_address(value):
             names.append(str(value))
-    dns = [str(item) for item in names if item and re.match(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", str(item))]
+    dns = [str(item) for item in names if item and HOST_NAME.fullmatch(str(item))]
     return {
         "dns": list(dict.fromkeys(dns)),
         "ip": list(dict.fromkeys(str(ipaddress.ip_address(item)) for item in addresses)),
@@ -114,10 +126,8 @@ def build(
     problems: list[str] = []
     members = {group: list(groups.get(group, [])) for group in GROUPS}
     name = str(cluster["name"])
-    if not NAME.match(name):
-        problems.append(
-            f"celery_name is {name!r}: write a lower-case letter followed by up to 30 of a-z, 0-9 and _"
-        )
+    if not NAME.fullmatch(name):
+        problems.append(f"celery_name is {name!r}: write a lower-case letter followed by up to 30 of a-z, 0-9 and _")
     if not cluster.get("app"):
         problems.append("celery_app is not set: write what `celery -A` takes, for example shop.celery:app")
     if len(members["rabbitmq"]) != 1:
@@ -137,7 +147,10 @@ def build(
     placed = {host for worker in workers.values() for host in worker["hosts"]}
     everyone = list(dict.fromkeys(host for group in GROUPS for host in members[group]))
     for host in sorted(placed - set(everyone)):
-        problems.append(f"{host} is matched by celery_workers but is in none of the cluster's groups: add it to celery_workers")
+        problems.append(
+            f"{host} is matched by celery_workers but is in none of the cluster's groups: add it to the group "
+            "celery_workers"
+        )
 
     hosts: dict[str, Any] = {}
     for host in everyone:
@@ -147,6 +160,10 @@ def build(
             problems.append(
                 f"the address of {host} is unknown: set celery_address for it, or let the playbook gather its facts"
             )
+            continue
+        wrong = _address_problem(host, address, len(everyone))
+        if wrong:
+            problems.append(wrong)
             continue
         hosts[host] = {
             "address": address,
@@ -163,9 +180,7 @@ def build(
             queues.setdefault(queue, []).extend({"worker": kind, "host": host} for host in worker["hosts"])
     source = (members["celery_source"] or [None])[0]
     beat = (members["celery_beat"] or [None])[0]
-    releases = [
-        host for host in everyone if host in placed or host in (source, beat) or host in members["flower"]
-    ]
+    releases = [host for host in everyone if host in placed or host in (source, beat) or host in members["flower"]]
     return {
         "name": name,
         "hosts": hosts,
@@ -185,15 +200,30 @@ def build(
     }
 
 
-def _workers(
-    wanted: Mapping[str, Any], match: Callable[[str], Sequence[str]], problems: list[str]
-) -> dict[str, dict[str, Any]]:
+def _address_problem(host: str, address: str, cluster_size: int) -> str | None:
+    if not is_address(address) and (not HOST_NAME.fullmatch(address) or address.rsplit(".", 1)[-1].isdigit()):
+        return f"celery_address of {host} is {address!r}: write one address or host name, without port or network"
+    if is_loopback(address) and cluster_size > 1:
+        return (
+            f"celery_address of {host} is {address}, which leads every other host to itself: write the address the "
+            "other hosts reach it by"
+        )
+    return None
+
+
+def _workers(wanted: Any, match: Callable[[str], Sequence[str]], problems: list[str]) -> dict[str, dict[str, Any]]:
     workers: dict[str, dict[str, Any]] = {}
+    if not isinstance(wanted, Mapping):
+        problems.append(
+            f"celery_workers is {wanted!r}: write a mapping of names to options, for example "
+            "{default: {queues: [celery]}}"
+        )
+        return workers
     if not wanted:
         problems.append("celery_workers is empty: name at least one kind of worker and its queues")
     for kind, options in wanted.items():
         place = f"celery_workers.{kind}"
-        if not NAME.match(str(kind)):
+        if not NAME.fullmatch(str(kind)):
             problems.append(f"{place}: a kind of worker is a lower-case letter followed by up to 30 of a-z, 0-9, _")
         worker, found = normalize_worker(place, options)
         problems.extend(found)
@@ -210,7 +240,7 @@ def _database_clients(
     members: Mapping[str, Sequence[str]],
     worker_hosts: Sequence[str],
     hosts: Mapping[str, Any],
-    allowed: Sequence[str],
+    allowed: Any,
     problems: list[str],
 ) -> list[dict[str, str]]:
     """One entry per address that may log in: every host that stores or reads results, and no other."""
@@ -219,12 +249,15 @@ def _database_clients(
     for host in users:
         if host not in hosts:
             continue
-        if not hosts[host]["addresses"]:
+        if members["postgresql"] and not hosts[host]["addresses"]:
             problems.append(
                 f"{host} needs the database but no address of it is known: celery_address is a name, so let the "
                 "playbook gather its facts"
             )
         clients.extend({"name": host, "cidr": cidr(address)} for address in hosts[host]["addresses"])
+    if not isinstance(allowed, (list, tuple)):
+        problems.append(f"celery_allowed_clients is {allowed!r}: write a list, for example [192.0.2.10]")
+        allowed = []
     for client in allowed:
         try:
             clients.append({"name": "celery_allowed_clients", "cidr": cidr(str(client))})

@@ -9,12 +9,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .text import environment_problems
+
 POOLS = ("prefork", "threads", "gevent", "eventlet", "solo")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 #: A celery command line separates queues by commas; the rest is what AMQP and shells carry without quoting.
-QUEUE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,200}$")
-MEMORY = re.compile(r"^[1-9][0-9]*[KMGT]?$")
+QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,200}")
+MEMORY = re.compile(r"[1-9][0-9]*[KMGT]?")
 
 #: option -> (type, default). None as default: the option is left to Celery.
 OPTIONS: dict[str, tuple[type, Any]] = {
@@ -83,26 +85,42 @@ def _article(kind: type) -> str:
     return {list: "a list", dict: "a mapping", str: "a text", int: "a whole number"}[kind]
 
 
+def _is_word(value: Any) -> bool:
+    # YAML reads `on` and `null` as no text at all, and str() would make names of them that nobody wrote.
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+
+
 def _problems(place: str, worker: Mapping[str, Any]) -> list[str]:
     problems = []
     if not worker["queues"]:
         problems.append(f"{place}.queues is missing: write the queues this worker consumes, for example [celery]")
-    for queue in worker["queues"] or []:
-        if not QUEUE.match(str(queue)):
+    queues = worker["queues"] or []
+    for queue in queues:
+        if not _is_word(queue) or not QUEUE.fullmatch(str(queue)):
             problems.append(f"{place}.queues has {queue!r}: a queue name is letters, digits and . _ : - only")
+    for queue in dict.fromkeys(str(queue) for queue in queues):
+        if sum(str(other) == queue for other in queues) > 1:
+            problems.append(f"{place}.queues has {queue!r} more than once: write it once")
     if worker["pool"] not in POOLS:
         problems.append(f"{place}.pool is {worker['pool']!r}: write one of {', '.join(POOLS)}")
     if worker["log_level"] not in LOG_LEVELS:
         problems.append(f"{place}.log_level is {worker['log_level']!r}: write one of {', '.join(LOG_LEVELS)}")
-    if worker["memory_max"] is not None and not MEMORY.match(worker["memory_max"]):
+    if worker["memory_max"] is not None and not MEMORY.fullmatch(worker["memory_max"]):
         problems.append(f"{place}.memory_max is {worker['memory_max']!r}: write a size such as 512M or 8G")
+    if not worker["hosts"].strip():
+        problems.append(f"{place}.hosts is empty: write an inventory pattern, or remove it for all of celery_workers")
     for key, (kind, _default) in OPTIONS.items():
-        if kind is int and worker[key] is not None and worker[key] < 1 and key != "prefetch_multiplier":
+        # That goes for prefetch_multiplier too: Celery's command line takes 0 (no limit) as "not given".
+        if kind is int and worker[key] is not None and worker[key] < 1:
             problems.append(f"{place}.{key} is {worker[key]}: write 1 or more")
+    problems += [f"{place}.environment: {problem}" for problem in environment_problems(worker["environment"] or {})]
+    for argument in worker["arguments"] or []:
+        if not _is_word(argument) or "\0" in str(argument):
+            problems.append(f"{place}.arguments has {argument!r}: write a text, quoted if in doubt")
     autoscale = worker["autoscale"]
     if autoscale is not None:
-        low_high = [item for item in autoscale if isinstance(item, int) and item >= 0]
-        if len(autoscale) != 2 or len(low_high) != 2 or autoscale[0] > autoscale[1]:
+        low_high = [item for item in autoscale if isinstance(item, int) and not isinstance(item, bool) and item >= 0]
+        if len(autoscale) != 2 or len(low_high) != 2 or autoscale[0] > autoscale[1] or autoscale[1] < 1:
             problems.append(f"{place}.autoscale is {autoscale!r}: write [least, most], for example [2, 8]")
         if worker["pool"] != "prefork":
             problems.append(f"{place}.autoscale works with the prefork pool only: write concurrency instead")

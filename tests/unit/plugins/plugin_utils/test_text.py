@@ -19,17 +19,15 @@ from psycopg.conninfo import conninfo_to_dict
 
 # Characters that mean something to a shell, to systemd or in a URL come often.
 AWKWARD = st.sampled_from(list("\"'\\$`%#;:/?@&+=!~*[]{}()<>| ") + ["\x7f", "\x85", "\ufeff", "é", "☃", "𝄞"])
-LETTER = st.one_of(
-    AWKWARD,
-    st.characters(min_codepoint=32, codec="utf-8").filter(
-        lambda c: not (0xFDD0 <= ord(c) <= 0xFDEF or ord(c) & 0xFFFE == 0xFFFE)
-    ),
-)
+NONCHARACTERS = [chr(plane + end) for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF)]
+NONCHARACTERS += map(chr, range(0xFDD0, 0xFDF0))
+LETTER = st.one_of(AWKWARD, st.characters(min_codepoint=32, codec="utf-8", exclude_characters=NONCHARACTERS))
 VALUES = st.lists(st.text(LETTER, max_size=30), min_size=1, max_size=40)
 SECRETS = st.text(st.one_of(AWKWARD, st.characters(min_codepoint=1, codec="utf-8")), min_size=1, max_size=30)
 ADDRESSES = st.one_of(st.ip_addresses().map(str), st.just("broker1.example.org"))
 
-SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]
+SHELLS = [shell for shell in ("sh", "bash") if shutil.which(shell)]
+few = settings(deadline=None, max_examples=50)
 
 
 def named(values: list[str]) -> dict[str, str]:
@@ -101,6 +99,7 @@ def systemd_reads(content: str) -> dict[str, str]:
     return found
 
 
+@few
 @given(values=VALUES)
 def test_systemd_reads_an_environment_file_as_it_was(values: list[str]) -> None:
     variables = named(values)
@@ -141,14 +140,16 @@ def test_all_problems_of_an_environment_come_at_once() -> None:
 # URLs
 
 
+@few
 @given(ADDRESSES, st.integers(1, 65535), SECRETS, SECRETS, SECRETS)
 def test_kombu_reads_a_broker_url_as_it_was(address: str, port: int, user: str, password: str, vhost: str) -> None:
     url = text.broker_url([address], port, user, password, vhost)
     parts = parse_url(url)
     assert (parts["userid"], parts["password"], parts["virtual_host"]) == (user, password, vhost)
-    assert (parts["transport"], parts["hostname"], parts["port"], parts["ssl"]) == ("pyamqp", address, port, True)
+    assert (parts["transport"], parts["hostname"], parts["port"], parts["ssl"]) == ("pyamqp", address, port, "1")
 
 
+@few
 @given(st.lists(ADDRESSES, min_size=1, max_size=4), SECRETS)
 def test_every_broker_has_its_url(addresses: list[str], password: str) -> None:
     urls = text.broker_url(addresses, 5671, "u", password, "v").split(";")
@@ -157,6 +158,7 @@ def test_every_broker_has_its_url(addresses: list[str], password: str) -> None:
     ]
 
 
+@few
 @given(ADDRESSES, st.integers(1, 65535), SECRETS, SECRETS, SECRETS, SECRETS)
 def test_libpq_reads_a_database_url_as_it_was(
     address: str, port: int, user: str, password: str, database: str, name: str
@@ -173,6 +175,7 @@ def test_libpq_reads_a_database_url_as_it_was(
     }
 
 
+@few
 @given(ADDRESSES, SECRETS, SECRETS)
 def test_urllib_reads_every_url_as_it_was(address: str, user: str, password: str) -> None:
     for url in (
@@ -187,6 +190,7 @@ def test_urllib_reads_every_url_as_it_was(address: str, user: str, password: str
     assert urlsplit(text.management_url(address, 15671, user, password)).path == "/api/"
 
 
+@few
 @given(ADDRESSES, SECRETS, SECRETS)
 def test_sqlalchemy_reads_the_result_backend_as_it_was(address: str, user: str, password: str) -> None:
     make_url = pytest.importorskip("sqlalchemy").make_url
@@ -216,6 +220,7 @@ def exec_words(line: str) -> Iterator[str]:
         yield word.replace("%%", "%").replace("$$", "$")
 
 
+@few
 @given(st.lists(st.text(st.one_of(AWKWARD, st.sampled_from("\n\r\t"), st.characters(min_codepoint=1, codec="utf-8")))))
 def test_systemd_reads_words_as_they_were(words: list[str]) -> None:
     line = text.systemd_quote(words)

@@ -1,0 +1,46 @@
+# Every command of this project; `make` explains them. Needs git, make and Python 3.11, and root for what is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+S ?= default
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export ANSIBLE_HOME := $(CURDIR)/.ansible
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-down lint unit sanity scenario test lock
+
+help: ## Explain the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+setup: ## Install the pinned tools into .venv (at once when they are there)
+	@$(PYTHON) tools/bootstrap.py
+
+demo: setup ## A whole cluster in containers: engine, images, site.yml, and the proof of every link
+	@$(BIN)/python tools/demo.py up
+
+demo-down: ## Remove the demo: containers, network, and the engine if the demo started it
+	@$(PYTHON) tools/demo.py down
+
+lint: setup ## ansible-lint (production), yamllint, ruff, mypy
+	ansible-lint
+	yamllint --strict .
+	ruff check .
+	ruff format --check .
+	mypy tools
+	mypy .collections/ansible_collections/taskfleet/celery_cluster/plugins
+
+unit: setup ## The unit tests
+	pytest
+
+sanity: setup ## ansible-test sanity on a copy of the collection
+	@$(BIN)/python tools/sanity.py
+
+scenario: setup ## One molecule scenario: make scenario S=debian13
+	@$(BIN)/python tools/scenario.py $(S)
+
+test: setup ## Everything: lint, unit, sanity and all scenarios
+	@$(BIN)/python tools/test.py
+
+lock: setup ## Compile tools.lock from pyproject.toml, for all supported Pythons
+	uv pip compile --quiet --universal --generate-hashes --group tools --output-file tools.lock

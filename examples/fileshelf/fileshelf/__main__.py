@@ -1,0 +1,3 @@
+from fileshelf.cli import main
+
+raise SystemExit(main())

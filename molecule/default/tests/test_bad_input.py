@@ -1,0 +1,89 @@
+"""Wrong input: the play stops at that step, says what to do, and what ran before keeps running."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from conftest import PROJECT, container
+
+
+@pytest.fixture
+def untouched(on):
+    """Fails the test when a worker, or the release that is switched on, is another one afterwards."""
+
+    def state() -> list[str]:
+        return [
+            on(name).run("readlink /opt/fileshelf/current; systemctl show -p MainPID,ActiveState 'fileshelf-*'").stdout
+            for name in ("app1", "worker1", "worker2")
+        ]
+
+    before = state()
+    assert all("ActiveState=active" in item for item in before)
+    yield
+    assert state() == before
+
+
+def message(done: subprocess.CompletedProcess[str]) -> str:
+    """The output on one line, without Ansible's line breaks: messages are compared by their words."""
+    assert done.returncode != 0, "the playbook must not succeed"
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def override(tmp_path, inventory: dict) -> list[str]:
+    path = tmp_path / "override.json"
+    path.write_text(json.dumps(inventory))
+    return ["-i", str(path)]
+
+
+def test_an_application_module_that_does_not_exist(playbook, untouched):
+    text = message(playbook("-e", "celery_app=fileshelf.missing:app"))
+    assert "celery_app is fileshelf.missing:app" in text and "cannot import it on" in text
+    assert "No module named" in text and "nothing was switched" in text
+
+
+def test_an_application_whose_import_fails(playbook, untouched, on):
+    tree = "/srv/fileshelf/fileshelf"
+    assert on("app1").run(f"cp {tree}/__init__.py /tmp/kept && echo 'raise RuntimeError(42)' >> {tree}/__init__.py").rc == 0
+    try:
+        text = message(playbook())
+    finally:
+        assert on("app1").run(f"cp /tmp/kept {tree}/__init__.py").rc == 0
+    assert "cannot import it on" in text and "RuntimeError: 42" in text and "nothing was switched" in text
+
+
+def test_packages_that_do_not_install(playbook, untouched):
+    text = message(playbook("-e", json.dumps({"code_extra_packages": ["celery-cluster-no-such-package==1.0"]})))
+    assert "cannot be installed on" in text and "celery-cluster-no-such-package" in text
+    assert "code_extra_packages" in text and "nothing was switched" in text
+
+
+def test_an_unreachable_host(playbook, untouched, tmp_path):
+    host = {"ansible_host": container("nowhere"), "ansible_connection": "community.docker.docker"}
+    text = message(playbook(*override(tmp_path, {"celery_workers": {"hosts": {"worker9": host}}})))
+    assert "worker9 cannot be reached" in text and "take it out of the inventory" in text
+
+
+def test_a_name_that_does_not_resolve(playbook, untouched, tmp_path):
+    broker = {"rabbitmq": {"hosts": {"broker1": {"celery_address": "broker.invalid"}}}}
+    text = message(playbook(*override(tmp_path, broker)))
+    assert "cannot resolve broker.invalid" in text and "celery_address" in text
+
+
+def test_a_wrong_vault_password(playbook, untouched, tmp_path):
+    right, wrong, encrypted = tmp_path / "right", tmp_path / "wrong", tmp_path / "vault.yml"
+    right.write_text("right\n")
+    wrong.write_text("wrong\n")
+    encrypted.write_text("celery_database_password: from-the-vault\n")
+    command = ["ansible-vault", "encrypt", "--vault-password-file", str(right), str(encrypted)]
+    subprocess.run(command, check=True, capture_output=True, cwd=PROJECT)
+    text = message(playbook("-e", f"@{encrypted}", "--vault-password-file", str(wrong)))
+    assert "Decryption failed" in text
+
+
+def test_a_wrong_inventory_is_refused_with_all_its_problems(playbook, untouched):
+    workers = {"celery_workers": {"a": {"queues": ["x"], "concurency": 3}, "b": {"queues": [], "pool": "fork"}}}
+    text = message(playbook("-e", json.dumps(workers)))
+    assert "celery_workers.a.concurency: unknown option" in text
+    assert "celery_workers.b.queues is missing" in text and "celery_workers.b.pool is 'fork'" in text

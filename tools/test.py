@@ -1,0 +1,84 @@
+"""Everything that has to hold, one line per step; the last line counts. `test.py [SCENARIO…]` limits the scenarios."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import scenario
+from common import CACHE, CHECKOUT, UserError, main, say
+from process import logged, tail, termination_as_exit, tools_environment
+
+# Two at a time: more only makes each of them slower on the two cores that CI machines have.
+SCENARIOS_AT_ONCE = 2
+TAIL_LINES = 60
+TOOLS = CHECKOUT / "tools"
+
+
+class Step(NamedTuple):
+    name: str
+    argv: Sequence[str]
+
+
+PREPARATION = [Step(name, [sys.executable, str(TOOLS / f"{name}.py")]) for name in ("engine", "images")]
+CHECKS = [Step(name, ["make", "--no-print-directory", name]) for name in ("lint", "unit", "sanity")]
+
+
+class Stopped(BaseException):
+    """This run was told to end: whatever runs now is ended, and its containers are removed."""
+
+
+class Runner:
+    def __init__(self) -> None:
+        self.results: dict[str, bool] = {}
+        self.stopping = threading.Event()
+        self.terminal = threading.Lock()
+
+    def go_on(self) -> None:
+        if self.stopping.is_set():
+            raise Stopped
+
+    def run(self, step: Step) -> None:
+        self.go_on()
+        log = CACHE / "logs" / f"test-{step.name.replace(' ', '-')}.log"
+        log.unlink(missing_ok=True)
+        begun = time.monotonic()
+        passed = logged(step.argv, log, env=tools_environment(), meanwhile=self.go_on) == 0
+        with self.terminal:
+            self.results[step.name] = passed
+            say(f"{step.name:<28} {'ok' if passed else 'FAILED':<6} {time.monotonic() - begun:6.0f} s")
+            if not passed:
+                say(f"{tail(log, TAIL_LINES)}\n--- full output: {log}")
+
+    def run_scenarios(self, names: Sequence[str]) -> None:
+        steps = [Step(f"scenario {name}", [sys.executable, str(TOOLS / "scenario.py"), name]) for name in names]
+        with ThreadPoolExecutor(SCENARIOS_AT_ONCE) as pool:
+            futures = [pool.submit(self.run, step) for step in steps]
+            try:
+                for future in futures:
+                    future.result()
+            finally:
+                # Only matters when the wait was cut short: the steps then end themselves.
+                self.stopping.set()
+
+
+def command() -> None:
+    names = sys.argv[1:] or scenario.names()
+    if unknown := sorted(set(names) - set(scenario.names())):
+        raise UserError(f"there is no scenario {', '.join(unknown)}: choose from {', '.join(scenario.names())}")
+    runner = Runner()
+    with termination_as_exit():
+        for step in PREPARATION + CHECKS:
+            runner.run(step)
+        runner.run_scenarios(names)
+    failed = sum(not passed for passed in runner.results.values())
+    say(f"{len(runner.results) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main(command)
