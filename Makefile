@@ -24,6 +24,8 @@ demo-down: ## Remove the demo: containers, network, and the engine if the demo s
 
 lint: setup ## ansible-lint (production), yamllint, ruff, mypy
 	ansible-lint
+	python tools/docs.py --check
+	antsibull-changelog lint
 	yamllint --strict .
 	ruff check .
 	ruff format --check .

@@ -45,7 +45,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command quietly; a missing program or a timeout is a failed command, not an exception."""
     try:
-        return subprocess.run(  # noqa: S603
+        return subprocess.run(
             list(argv),
             capture_output=True,
             text=True,

@@ -16,7 +16,8 @@ from common import CHECKOUT, LABEL, UserError, apt_install, exclusively, main, m
 RECIPE = CHECKOUT / "molecule" / "resources" / "image"
 SUITES = {"debian12": "bookworm", "debian13": "trixie"}
 # What a minimal installation of a server has; the roles install the rest.
-PACKAGES = ["systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "ca-certificates", "iproute2", "sudo", "openssh-server"]
+PACKAGES = ["systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "ca-certificates", "iproute2", "sudo"]
+PACKAGES += ["openssh-server"]
 REPOSITORY = "taskfleet/celery-cluster-testbed"
 
 

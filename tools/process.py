@@ -75,7 +75,7 @@ def logged(
     """Run a command with its output appended to `log`; call `meanwhile` a few times a second."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             list(argv),
             cwd=cwd,
             env=env,

@@ -125,9 +125,8 @@ def sanity() -> None:
     findings = done.stdout.splitlines()
     for finding in findings:
         say(finding)
-    say(
-        f"sanity on Python {platform.python_version()}: {len(set(TEST_STARTED.findall(done.stderr)))} tests, {len(findings)} findings"
-    )
+    tests = set(TEST_STARTED.findall(done.stderr))
+    say(f"ansible-test sanity, Python {platform.python_version()}: {len(tests)} tests, {len(findings)} findings")
     if done.returncode != 0:
         if not findings:
             say(tail(LOG, TAIL_LINES))

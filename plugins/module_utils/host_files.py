@@ -11,8 +11,14 @@ import pwd
 import re
 import stat
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-SECRET = "(content is secret)\n"
+HIDDEN = "(content is secret)\n"
+
+Ids = tuple[int, int]
+Change = tuple[str, str]
 
 
 class FileError(Exception):
@@ -22,8 +28,8 @@ class FileError(Exception):
 class Entry:
     """One wanted entry, defaults filled in."""
 
-    def __init__(self, options):
-        self.path = options["path"]
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.path = Path(options["path"])
         self.state = options.get("state") or "file"
         self.content = options.get("content")
         self.parts = options.get("parts")
@@ -34,20 +40,20 @@ class Entry:
         self.secret = bool(options.get("secret"))
 
 
-def _mode(text):
+def _mode(text: str) -> int:
     # YAML reads an unquoted 0640 as the number 416, which as octal digits is another mode.
     if not re.match(r"0[0-7]{3,4}\Z", text):
-        raise FileError("the mode {0} is not a quoted octal number with a leading 0, such as '0640'".format(text))
+        raise FileError(f"the mode {text} is not a quoted octal number with a leading 0, such as '0640'")
     return int(text, 8)
 
 
-def apply(entry, check, planned=None):
+def apply(entry: Entry, check: bool, planned: dict[str, bytes | None] | None = None) -> Change | None:
     """Make the entry true. None when it is already, else (before, after) as texts for a diff.
 
     planned: path -> content of the files that earlier entries of a check would have written. Kept up to date here.
     """
     planned = {} if planned is None else planned
-    if not os.path.isabs(entry.path):
+    if not entry.path.is_absolute():
         raise FileError("write an absolute path")
     there = _lstat(entry.path)
     if entry.state == "absent":
@@ -59,144 +65,142 @@ def apply(entry, check, planned=None):
     return _file(entry, there, check, planned)
 
 
-def _lstat(path):
+def _lstat(path: Path) -> os.stat_result | None:
     try:
-        return os.lstat(path)
+        return path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _absent(entry, there, check):
+def _absent(entry: Entry, there: os.stat_result | None, check: bool) -> Change | None:
     if there is None:
         return None
     if stat.S_ISDIR(there.st_mode):
         raise FileError("is a directory; only files and links are removed here")
     if not check:
-        os.unlink(entry.path)
+        entry.path.unlink()
     return "state: present\n", "state: absent\n"
 
 
-def _link(entry, there, check):
+def _link(entry: Entry, there: os.stat_result | None, check: bool) -> Change | None:
     before = None
     if there is not None:
         if not stat.S_ISLNK(there.st_mode):
             raise FileError("is not a link: move it away, so that the link can take its place")
-        before = os.readlink(entry.path)
+        before = str(entry.path.readlink())
     if before == entry.src:
         return None
     if not check:
-        temporary = "{0}.{1}".format(entry.path, os.getpid())
-        os.symlink(entry.src, temporary)
+        temporary = Path(f"{entry.path}.{os.getpid()}")
+        temporary.symlink_to(str(entry.src))
         try:
-            os.replace(temporary, entry.path)
+            temporary.replace(entry.path)
         except BaseException:
-            os.unlink(temporary)
+            temporary.unlink()
             raise
-    return "state: absent\n" if before is None else "src: {0}\n".format(before), "src: {0}\n".format(entry.src)
+    return "state: absent\n" if before is None else f"src: {before}\n", f"src: {entry.src}\n"
 
 
-def _directory(entry, there, check):
+def _directory(entry: Entry, there: os.stat_result | None, check: bool) -> Change | None:
     if there is not None and not stat.S_ISDIR(there.st_mode):
         raise FileError("is not a directory: move it away, so that the directory can take its place")
     ids = _ids(entry, check)
     wanted = _attributes(entry.owner, entry.group, entry.mode)
     if there is None:
-        if not check:
-            os.mkdir(entry.path)
-            os.chown(entry.path, ids[0], ids[1])
-            os.chmod(entry.path, entry.mode)
+        if ids is not None and not check:
+            entry.path.mkdir()
+            os.chown(entry.path, *ids)
+            entry.path.chmod(entry.mode)
         return "state: absent\n", "state: directory\n" + wanted
     return _fix_attributes(entry, there, ids, check)
 
 
-def _file(entry, there, check, planned):
+def _file(entry: Entry, there: os.stat_result | None, check: bool, planned: dict[str, bytes | None]) -> Change | None:
     if there is not None and not stat.S_ISREG(there.st_mode):
         raise FileError("is not a regular file: move it away, so that the file can take its place")
     wanted = _wanted(entry, check, planned)
-    planned[entry.path] = wanted
+    planned[str(entry.path)] = wanted
     ids = _ids(entry, check)
-    present = None
-    if there is not None:
-        with open(entry.path, "rb") as file:
-            present = file.read()
-    if present is not None and present == wanted:
+    present = entry.path.read_bytes() if there is not None else None
+    if there is not None and present == wanted:
         return _fix_attributes(entry, there, ids, check)
-    if not check:
+    if wanted is not None and ids is not None and not check:
         _write(entry, wanted, ids)
     before = "" if present is None else _text(entry, present)
     return before, _text(entry, wanted if wanted is not None else b"(made of files that do not exist yet)\n")
 
 
-def _wanted(entry, check, planned):
+def _wanted(entry: Entry, check: bool, planned: dict[str, bytes | None]) -> bytes | None:
     if entry.parts is None:
-        return entry.content.encode("utf-8")
-    contents = []
+        return str(entry.content).encode("utf-8")
+    contents: list[bytes] = []
     for part in entry.parts:
         if check and part in planned:
-            if planned[part] is None:
+            content = planned[part]
+            if content is None:
                 return None
-            contents.append(planned[part])
+            contents.append(content)
             continue
         try:
-            with open(part, "rb") as file:
-                contents.append(file.read())
+            contents.append(Path(part).read_bytes())
         except FileNotFoundError:
             if check:
                 return None
-            raise FileError("its part {0} does not exist".format(part)) from None
+            raise FileError(f"its part {part} does not exist") from None
     return b"".join(content if content.endswith(b"\n") or not content else content + b"\n" for content in contents)
 
 
-def _write(entry, wanted, ids):
-    directory = os.path.dirname(entry.path)
-    if not os.path.isdir(directory):
-        raise FileError("the directory {0} does not exist: list it before the file".format(directory))
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".{0}.".format(os.path.basename(entry.path)))
+def _write(entry: Entry, wanted: bytes, ids: Ids) -> None:
+    directory = entry.path.parent
+    if not directory.is_dir():
+        raise FileError(f"the directory {directory} does not exist: list it before the file")
+    handle, name = tempfile.mkstemp(dir=directory, prefix=f".{entry.path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(wanted)
             file.flush()
             os.fsync(file.fileno())
-        os.chown(temporary, ids[0], ids[1])
-        os.chmod(temporary, entry.mode)
-        os.replace(temporary, entry.path)
+        os.chown(temporary, *ids)
+        temporary.chmod(entry.mode)
+        temporary.replace(entry.path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink()
         raise
 
 
-def _ids(entry, check):
+def _ids(entry: Entry, check: bool) -> Ids | None:
     try:
         return pwd.getpwnam(entry.owner).pw_uid, grp.getgrnam(entry.group).gr_gid
     except KeyError:
         if check:
             return None
-        raise FileError("there is no user {0} or no group {1} on this host".format(entry.owner, entry.group)) from None
+        raise FileError(f"there is no user {entry.owner} or no group {entry.group} on this host") from None
 
 
-def _fix_attributes(entry, there, ids, check):
+def _fix_attributes(entry: Entry, there: os.stat_result, ids: Ids | None, check: bool) -> Change | None:
     mode = stat.S_IMODE(there.st_mode)
     if ids == (there.st_uid, there.st_gid) and mode == entry.mode:
         return None
-    if not check:
-        os.chown(entry.path, ids[0], ids[1])
-        os.chmod(entry.path, entry.mode)
+    if ids is not None and not check:
+        os.chown(entry.path, *ids)
+        entry.path.chmod(entry.mode)
     return (
         _attributes(_name(pwd.getpwuid, there.st_uid), _name(grp.getgrgid, there.st_gid), mode),
         _attributes(entry.owner, entry.group, entry.mode),
     )
 
 
-def _name(lookup, number):
+def _name(lookup: Callable[[int], Sequence[Any]], number: int) -> str:
     try:
-        return lookup(number)[0]
+        return str(lookup(number)[0])
     except KeyError:
         return str(number)
 
 
-def _attributes(owner, group, mode):
-    return "owner: {0}\ngroup: {1}\nmode: {2:04o}\n".format(owner, group, mode)
+def _attributes(owner: str, group: str, mode: int) -> str:
+    return f"owner: {owner}\ngroup: {group}\nmode: {mode:04o}\n"
 
 
-def _text(entry, content):
-    return SECRET if entry.secret else content.decode("utf-8", "replace")
+def _text(entry: Entry, content: bytes) -> str:
+    return HIDDEN if entry.secret else content.decode("utf-8", "replace")

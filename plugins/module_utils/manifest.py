@@ -38,7 +38,7 @@ class Rule(NamedTuple):
         count = len(self.components)
         if len(path) < count or (self.anchored and len(path) != count):
             return False
-        return all(rule.fullmatch(part) for rule, part in zip(self.components, path[-count:]))  # noqa: B905 - Python 3.8
+        return all(rule.fullmatch(part) for rule, part in zip(self.components, path[-count:], strict=True))
 
 
 class Manifest(NamedTuple):
@@ -119,7 +119,7 @@ def excluded(rules: Iterable[Rule], path: tuple[bytes, ...], is_directory: bool)
     return any(rule.matches(path, is_directory) for rule in rules)
 
 
-def _entries(root: bytes, rules: list[Rule]) -> Iterator[tuple[bytes, os.DirEntry]]:
+def _entries(root: bytes, rules: list[Rule]) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
     """Yields (relative path, entry) of everything that is not excluded; does not follow symbolic links."""
     pending: list[tuple[bytes, ...]] = [()]
     while pending:

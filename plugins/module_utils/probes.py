@@ -57,7 +57,7 @@ class Link:
     def _in_time(self) -> socket.socket:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise socket.timeout("timed out")  # noqa: UP041  # they are two before Python 3.10
+            raise TimeoutError("timed out")
         self._socket.settimeout(left)
         return self._socket
 
@@ -98,7 +98,7 @@ def _trusting_nobody() -> ssl.SSLContext:
 
 
 def _is_timeout(error: BaseException) -> bool:
-    return isinstance(error, (TimeoutError, socket.timeout))
+    return isinstance(error, TimeoutError)
 
 
 def reason(error: BaseException, probe: dict[str, Any]) -> str:

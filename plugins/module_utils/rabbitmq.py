@@ -12,7 +12,6 @@ import hmac
 import http.client
 import json
 import re
-import socket
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -508,7 +507,7 @@ class ManagementApi:
         )
 
     def _silent(self, error: BaseException) -> str:
-        slow = isinstance(error, (TimeoutError, socket.timeout))
+        slow = isinstance(error, TimeoutError)
         reason = f"no answer within {self._timeout:g} s" if slow else str(error) or type(error).__name__
         waited = f" in {self._ready_timeout:g} s" if self._ready_timeout else ""
         return (

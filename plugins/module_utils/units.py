@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 RUNNING = ("active", "reloading", "refreshing")
 STARTING = ("activating",)
@@ -154,7 +154,9 @@ def stale(unit: Unit, wanted: Wanted, mtimes: Mapping[str, float]) -> str:
     return f"older than {newer[0]}" if newer else ""
 
 
-def predecessors(wanted: Wanted, everything: Iterable[Wanted], units: Mapping[str, Unit], owned: Iterable[str]) -> list:
+def predecessors(
+    wanted: Wanted, everything: Iterable[Wanted], units: Mapping[str, Unit], owned: Iterable[str]
+) -> list[Unit]:
     """The other owned instances of the same template, which a wanted unit replaces."""
     keep = {other.name for other in everything}
     return [
@@ -267,7 +269,7 @@ def describe(
 def predict(units: Mapping[str, Unit], actions: Iterable[Action]) -> dict[str, Unit]:
     """The state after the actions, as far as it shows in a diff."""
     after = dict(units)
-    changes: dict[str, dict] = {
+    changes: dict[str, dict[str, Any]] = {
         "reload": {"reload": False},
         "start": {"active": "active", "started": None, "reload": False},
         "restart": {"active": "active", "started": None, "reload": False},
@@ -294,7 +296,7 @@ def parse_timestamp(value: str) -> float | None:
         raise UnitsError(
             f"systemctl printed the time {value!r}, which is not understood: systemd 248 or newer is needed"
         )
-    moment = datetime.strptime(found.group(1), "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)  # noqa: UP017 - 3.8
+    moment = datetime.strptime(found.group(1), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     return moment.timestamp() + int((found.group(2) or "0").ljust(6, "0")) / 1e6
 
 
@@ -315,7 +317,7 @@ def parse_show(output: str, names: list[str]) -> dict[str, Unit]:
     if len(blocks) != len(names):
         raise UnitsError(f"systemctl show answered for {len(blocks)} of {len(names)} units: {', '.join(names)}")
     units = {}
-    for name, block in zip(names, blocks):  # noqa: B905 - Python 3.8
+    for name, block in zip(names, blocks, strict=True):
         value = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         files = [value.get("FragmentPath", ""), *value.get("DropInPaths", "").split()]
         units[name] = Unit(
@@ -382,7 +384,7 @@ class Systemctl:
 
     def __init__(
         self,
-        run: Callable[[list], Outcome],
+        run: Callable[[list[str]], Outcome],
         command: Iterable[str] = ("systemctl",),
         journal: Iterable[str] = ("journalctl",),
         directory: str = "/etc/systemd/system",

@@ -90,7 +90,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.host_files import Entry, FileError, apply
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "entries": {
@@ -116,17 +116,19 @@ def main():
     )
     # Files that are created before their mode is set are nobody else's business.
     os.umask(0o077)
-    paths, diffs, planned = [], [], {}
+    paths: list[str] = []
+    diffs: list[dict[str, str]] = []
+    planned: dict[str, bytes | None] = {}
     for options in module.params["entries"]:
         try:
             entry = Entry(options)
             before_after = apply(entry, module.check_mode, planned)
         except (FileError, OSError, UnicodeError) as error:
-            module.fail_json(msg="{0}: {1}".format(options["path"], error), changed=bool(paths), paths=paths)
+            module.fail_json(msg=f"{options['path']}: {error}", changed=bool(paths), paths=paths)
         if before_after is not None:
-            paths.append(entry.path)
+            paths.append(str(entry.path))
             before, after = before_after
-            header = "{0} ({1})".format(entry.path, entry.state)
+            header = f"{entry.path} ({entry.state})"
             diffs.append({"before": before, "after": after, "before_header": header, "after_header": header})
     module.exit_json(changed=bool(paths), paths=paths, diff=diffs)
 

@@ -151,7 +151,7 @@ from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.units imp
 )
 
 
-def unknown_host(arguments: list) -> Outcome:
+def unknown_host(arguments: list[str]) -> Outcome:
     """Stands in for systemctl in a check of a host where systemd is not there yet."""
     if "show" not in arguments:
         return Outcome(0)
@@ -190,7 +190,7 @@ def main() -> None:
     # Fixed formats: what is read here must not depend on the locale or on a pager of the host.
     environment = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "SYSTEMD_URLIFY": "0"}
 
-    def run(arguments: list) -> Outcome:
+    def run(arguments: list[str]) -> Outcome:
         return Outcome(*module.run_command(arguments, environ_update=environment, errors="backslashreplace"))
 
     binary = module.get_bin_path("systemctl")

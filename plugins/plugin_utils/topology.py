@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..module_utils.rabbitmq import permissions
 from .workers import normalize_worker
 
 #: The groups of the inventory interface; a host of none of them is not part of the cluster.
@@ -110,6 +111,10 @@ def certificate_names(name: str, variables: Mapping[str, Any]) -> dict[str, list
     }
 
 
+def _first(hosts: Sequence[str]) -> str | None:
+    return hosts[0] if hosts else None
+
+
 def build(
     groups: Mapping[str, Sequence[str]],
     hostvars: Mapping[str, Mapping[str, Any]],
@@ -178,14 +183,14 @@ def build(
     for kind, worker in workers.items():
         for queue in worker["queues"]:
             queues.setdefault(queue, []).extend({"worker": kind, "host": host} for host in worker["hosts"])
-    source = (members["celery_source"] or [None])[0]
-    beat = (members["celery_beat"] or [None])[0]
+    source = _first(members["celery_source"])
+    beat = _first(members["celery_beat"])
     releases = [host for host in everyone if host in placed or host in (source, beat) or host in members["flower"]]
     return {
         "name": name,
         "hosts": hosts,
         "brokers": members["rabbitmq"],
-        "database": (members["postgresql"] or [None])[0],
+        "database": _first(members["postgresql"]),
         "source": source,
         "beat": beat,
         "flower": members["flower"],
@@ -233,6 +238,10 @@ def _workers(wanted: Any, match: Callable[[str], Sequence[str]], problems: list[
         if not hosts:
             problems.append(f"{place}.hosts: the pattern {worker['pattern']!r} matches no host of the inventory")
         workers[str(kind)] = {**worker, "hosts": hosts}
+    try:
+        permissions("worker", {queue for worker in workers.values() for queue in worker["queues"]})
+    except ValueError as error:
+        problems.append(f"celery_workers has the queue {error}")
     return workers
 
 

@@ -78,7 +78,7 @@ def normalize_worker(place: str, options: Any) -> tuple[dict[str, Any] | None, l
 
 def _accepted(kind: type) -> tuple[type, ...]:
     # Ansible hands over its own string, list and mapping types: test the protocol, not the class.
-    return {list: (list, tuple), dict: (Mapping,), str: (str,), int: (int,)}[kind]  # type: ignore[return-value]
+    return {list: (list, tuple), dict: (Mapping,), str: (str,), int: (int,)}[kind]
 
 
 def _article(kind: type) -> str:

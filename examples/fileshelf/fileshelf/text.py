@@ -22,7 +22,8 @@ STOPWORDS = {
     "sin sobre este ya entre cuando todo esta ser son dos también fue era muy hasta desde",
 }
 STOPWORD_SETS = {language: frozenset(words.split()) for language, words in STOPWORDS.items()}
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")  # noqa: RUF001 - the typographic apostrophe is meant
+# An apostrophe inside a word: of a typewriter, or the typographic U+2019.
+WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 VOWELS = re.compile(r"[aeiouyäöüáéíóúàèìòùâêîôûœæ]+")
 
 
@@ -68,7 +69,7 @@ def top_terms(words: list[str], language: str, count: int = 5) -> list[str]:
     """The most frequent words that carry meaning; ties in alphabetical order."""
     ignored = STOPWORD_SETS.get(language, frozenset())
     terms = Counter(word for word in words if len(word) > 3 and word not in ignored)
-    return [term for term, _ in sorted(terms.items(), key=lambda item: (-item[1], item[0]))[:count]]
+    return [term for term, _count in sorted(terms.items(), key=lambda item: (-item[1], item[0]))[:count]]
 
 
 def readability(text: str, words: list[str]) -> float | None:

@@ -45,7 +45,10 @@ def test_an_application_module_that_does_not_exist(playbook, untouched):
 
 def test_an_application_whose_import_fails(playbook, untouched, on):
     tree = "/srv/fileshelf/fileshelf"
-    assert on("app1").run(f"cp {tree}/__init__.py /tmp/kept && echo 'raise RuntimeError(42)' >> {tree}/__init__.py").rc == 0
+    assert (
+        on("app1").run(f"cp {tree}/__init__.py /tmp/kept && echo 'raise RuntimeError(42)' >> {tree}/__init__.py").rc
+        == 0
+    )
     try:
         text = message(playbook())
     finally:

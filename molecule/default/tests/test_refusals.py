@@ -67,14 +67,20 @@ def test_the_key_of_the_source_tree_reads_the_tree_and_nothing_else(on):
         f"-o BatchMode=yes fileshelf-source@{address(on, 'app1')}"
     )
     assert on("worker1").run(f"ssh {ssh} cat /etc/passwd").rc != 0
-    outside = on("worker1").run(f"rsync -e 'ssh {ssh.rsplit(' ', 1)[0]}' {ssh.rsplit(' ', 1)[1]}:../../etc/passwd /tmp/stolen")
+    outside = on("worker1").run(
+        f"rsync -e 'ssh {ssh.rsplit(' ', 1)[0]}' {ssh.rsplit(' ', 1)[1]}:../../etc/passwd /tmp/stolen"
+    )
     assert outside.rc != 0
     assert not on("worker1").file("/tmp/stolen").exists
-    inside = on("worker1").run(f"rsync -e 'ssh {ssh.rsplit(' ', 1)[0]}' {ssh.rsplit(' ', 1)[1]}:./README.md /tmp/README.md")
+    inside = on("worker1").run(
+        f"rsync -e 'ssh {ssh.rsplit(' ', 1)[0]}' {ssh.rsplit(' ', 1)[1]}:./README.md /tmp/README.md"
+    )
     assert inside.rc == 0, inside.stderr
 
 
 def test_a_worker_cannot_change_the_code_it_runs(on):
-    done = on("worker1").run("runuser -u fileshelf -- touch /opt/fileshelf/current/code/x /opt/fileshelf/current/venv/x")
+    done = on("worker1").run(
+        "runuser -u fileshelf -- touch /opt/fileshelf/current/code/x /opt/fileshelf/current/venv/x"
+    )
     assert done.rc != 0
     assert (PROJECT / "site.yml").exists()

@@ -39,8 +39,10 @@ def test_no_secret_where_others_can_read_it(name, on, secrets):
     assert not found(host.run("ps axww -o args").stdout, secrets)
     assert not found(host.run("journalctl --no-pager -o cat").stdout, secrets)
     assert not found(host.run("systemctl show '*'").stdout, secrets)
-    readable = host.run("find /etc /opt /var/lib /var/log /usr/local -xdev -type f -size -2M -perm /007 "
-                        "-not -path '*/venv/*' -not -path '/var/lib/dpkg/*' -print0 | xargs -0r cat --").stdout
+    readable = host.run(
+        "find /etc /opt /var/lib /var/log /usr/local -xdev -type f -size -2M -perm /007 "
+        "-not -path '*/venv/*' -not -path '/var/lib/dpkg/*' -print0 | xargs -0r cat --"
+    ).stdout
     assert not found(readable, secrets)
 
 

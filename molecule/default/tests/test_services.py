@@ -43,7 +43,7 @@ def test_flower_sees_every_worker(on):
 
 
 def test_flower_counts_the_tasks(on):
-    assert wait_for(lambda: 'flower_events_total{' in get(on, "/metrics")[1])
+    assert wait_for(lambda: "flower_events_total{" in get(on, "/metrics")[1])
 
 
 @pytest.mark.parametrize("name", ["worker1", "worker2"])
@@ -74,6 +74,12 @@ def test_units_hold_no_capability_and_do_not_write_elsewhere(on):
     pid = on("worker1").run(f"systemctl show -P MainPID fileshelf-worker-text@{release}.service").stdout.strip()
     status = on("worker1").run(f"cat /proc/{pid}/status").stdout
     assert "CapBnd:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
-    for path, writable in (("/var/lib/fileshelf/worker-text", True), ("/opt/fileshelf", False), ("/var/lib/fileshelf/worker-intake", False)):
-        done = on("worker1").run(f"nsenter -t {pid} -m setpriv --reuid=fileshelf --regid=fileshelf --init-groups touch {path}/probe")
+    for path, writable in (
+        ("/var/lib/fileshelf/worker-text", True),
+        ("/opt/fileshelf", False),
+        ("/var/lib/fileshelf/worker-intake", False),
+    ):
+        done = on("worker1").run(
+            f"nsenter -t {pid} -m setpriv --reuid=fileshelf --regid=fileshelf --init-groups touch {path}/probe"
+        )
         assert (done.rc == 0) is writable, path

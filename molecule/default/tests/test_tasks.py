@@ -27,7 +27,9 @@ def test_a_task_that_fails_reports_its_own_error(on, rows):
     done = on("app1").run(f"{RUN} python -m fileshelf demo-failure")
     assert done.rc == 0, done.stdout + done.stderr
     assert "ChecksumMismatch" in done.stdout
-    assert rows("SELECT count(*) > 0 FROM celery_taskmeta WHERE status = 'FAILURE' AND name = 'fileshelf.verify'") == ["t"]
+    assert rows("SELECT count(*) > 0 FROM celery_taskmeta WHERE status = 'FAILURE' AND name = 'fileshelf.verify'") == [
+        "t"
+    ]
 
 
 def test_beat_sends_the_periodic_task(rows):

@@ -261,7 +261,7 @@ def seems_alive(now):
     """May systemd's watchdog be answered? A worker in trouble has a limited time to get out of it."""
     if state.stopping:
         return True
-    condition, _ = condition_of(state.consumer)
+    condition, _queues = condition_of(state.consumer)
     if condition in ("consuming", "drained"):
         state.trouble = None
         return True
@@ -632,7 +632,7 @@ class Board:
         self.memory[: self.header.size] = self.header.pack(len(data), zlib.crc32(data))
 
     def read(self):
-        for _ in range(5):
+        for _attempt in range(5):
             length, checksum = self.header.unpack(self.memory[: self.header.size])
             if not length:
                 return None
@@ -661,7 +661,7 @@ def make_board():
 def peer_summary(certificate):
     """For example `CN=broker1; broker1, 10.0.0.2`."""
     names = [value for rdn in certificate.get("subject", ()) for key, value in rdn if key == "commonName"]
-    alternatives = [value for _, value in certificate.get("subjectAltName", ())]
+    alternatives = [value for _kind, value in certificate.get("subjectAltName", ())]
     return "; ".join(part for part in ("CN=" + names[0] if names else "", ", ".join(alternatives)) if part)[:1000]
 
 

@@ -192,6 +192,7 @@ class Cluster:
             capture_output=True,
             text=True,
             timeout=60,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -210,6 +211,7 @@ class Cluster:
             capture_output=True,
             text=True,
             timeout=90,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import signal
 import sys
@@ -12,15 +13,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-# Imported here, and not in each of the many processes below.
-import celery.concurrency.solo
-import celery.contrib.testing.worker
-import celery.worker.consumer  # noqa: F401
-import kombu.transport.memory  # noqa: F401
 import pytest
 from conftest import AGENT, Cluster, Systemd
 
 Load = Callable[..., ModuleType]
+
+# Imported here, and not in each of the many processes below.
+for needed in (
+    "celery.concurrency.solo",
+    "celery.contrib.testing.worker",
+    "celery.worker.consumer",
+    "kombu.transport.memory",
+):
+    importlib.import_module(needed)
 
 # load_app must raise; the others are the guard itself and the two lines it rests upon.
 EXEMPT = {"load_app", "guarded", "guarded.wrapper", "State.__init__"}
@@ -39,7 +44,7 @@ def functions(node: ast.AST, prefix: str = "") -> list[tuple[str, ast.FunctionDe
     return found
 
 
-NAMES = [name for name, _ in functions(ast.parse(AGENT.read_text())) if name not in EXEMPT]
+NAMES = [name for name, _node in functions(ast.parse(AGENT.read_text())) if name not in EXEMPT]
 
 
 def with_faults(target: Path, names: list[str]) -> Path:

@@ -83,7 +83,7 @@ def listening(pem: Path | None) -> Iterator[int]:
 
     def serve() -> None:
         with contextlib.suppress(OSError):
-            sock, _ = listener.accept()
+            sock, _peer = listener.accept()
             with context.wrap_socket(sock, server_side=True) if context else sock as talk:
                 while talk.recv(4096):
                     pass
@@ -127,13 +127,13 @@ def test_verified_with_the_options_of_the_agent(load_agent: Load, pki: Pki, name
 
 
 def test_a_certificate_of_another_host_is_refused(load_agent: Load, pki: Pki) -> None:
-    _, options = agent_options(load_agent, pki)
+    _agent, options = agent_options(load_agent, pki)
     with listening(pki.server(OTHER)) as port, pytest.raises(ssl.SSLCertVerificationError, match="IP address mismatch"):
         connected(port, options).__enter__()
 
 
 def test_an_unknown_authority_is_refused(load_agent: Load, pki: Pki, tmp_path: Path) -> None:
-    _, options = agent_options(load_agent, Pki(tmp_path))
+    _agent, options = agent_options(load_agent, Pki(tmp_path))
     with listening(pki.server(GOOD)) as port, pytest.raises(ssl.SSLCertVerificationError, match="verify failed"):
         connected(port, options).__enter__()
 

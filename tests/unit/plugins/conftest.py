@@ -82,7 +82,7 @@ def _server(
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     folder = tmp_path_factory.mktemp("pki")
     ca_key, ca = _authority("cluster", folder)
-    _, other_ca = _authority("other", folder)
+    _key, other_ca = _authority("other", folder)
     local: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
     return Pki(
         ca,
@@ -109,7 +109,7 @@ def serve() -> Iterator[Callable[[Handler], int]]:
             def accept() -> None:
                 with contextlib.suppress(OSError):
                     while True:
-                        connection, _ = listener.accept()
+                        connection, _peer = listener.accept()
                         threading.Thread(target=one, args=(connection,), daemon=True).start()
 
             threading.Thread(target=accept, daemon=True).start()

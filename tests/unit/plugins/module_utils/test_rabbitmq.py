@@ -222,7 +222,7 @@ def test_a_producer_that_does_not_declare_needs_only_write(monkeypatch: pytest.M
     app.send_task("a")
     app.send_task("b", queue="video", countdown=60)
     assert recorder.beyond(permissions("producer", ["orders", "video"], producer_declares=False)) == set()
-    assert {what for what, _ in recorder.needs} == {"write"}
+    assert {what for what, _name in recorder.needs} == {"write"}
 
 
 def test_remote_control_is_beyond_a_producer_and_within_flower(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +281,7 @@ def test_the_derived_salt_differs_by_name_and_by_password_and_by_nothing_else() 
 
 def test_boot_definitions() -> None:
     users = [broker_user("worker", "w", "pw", "shop", ["a"]), broker_user("admin", "adm", "pw2", "shop", [])]
-    first, again = (boot_definitions([{"name": "shop"}], users) for _ in range(2))
+    first, again = (boot_definitions([{"name": "shop"}], users) for _attempt in range(2))
     assert json.dumps(first) == json.dumps(again)
     assert first["vhosts"] == [{"name": "shop"}]
     assert [(user["name"], user["tags"]) for user in first["users"]] == [("w", []), ("adm", ["administrator"])]

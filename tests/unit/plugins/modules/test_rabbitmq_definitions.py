@@ -52,7 +52,7 @@ class Broker:
         }
 
     def login(self, header: str) -> str | None:
-        name, _, password = base64.b64decode(header.partition(" ")[2]).decode().partition(":")
+        name, _colon, password = base64.b64decode(header.partition(" ")[2]).decode().partition(":")
         user = self.users.get(name)
         known = user and password_matches(password, user["password_hash"], user["hashing_algorithm"])
         return name if known and user and "administrator" in user["tags"] else None

@@ -18,7 +18,7 @@ from kombu.utils.url import parse_url
 from psycopg.conninfo import conninfo_to_dict
 
 # Characters that mean something to a shell, to systemd or in a URL come often.
-AWKWARD = st.sampled_from(list("\"'\\$`%#;:/?@&+=!~*[]{}()<>| ") + ["\x7f", "\x85", "\ufeff", "é", "☃", "𝄞"])
+AWKWARD = st.sampled_from([*list("\"'\\$`%#;:/?@&+=!~*[]{}()<>| "), "\x7f", "\x85", "\ufeff", "é", "☃", "𝄞"])
 NONCHARACTERS = [chr(plane + end) for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF)]
 NONCHARACTERS += map(chr, range(0xFDD0, 0xFDF0))
 LETTER = st.one_of(AWKWARD, st.characters(min_codepoint=32, codec="utf-8", exclude_characters=NONCHARACTERS))
@@ -90,7 +90,7 @@ def systemd_reads(content: str) -> dict[str, str]:
             state = "before key"
         elif state == "before value" and letter == '"':
             state = "quoted"
-        elif state == "before value" and letter == "'" or letter == "\\":
+        elif (state == "before value" and letter == "'") or letter == "\\":
             raise AssertionError("env_file never writes this form")
         elif state == "plain" or letter not in " \t":
             state = "plain"

@@ -119,7 +119,12 @@ def test_a_database_elsewhere() -> None:
 # --------------------------------------------------------------------------------------------------
 # Addresses
 
-FACTS = {"default_ipv4": {"address": "10.0.0.7"}, "default_ipv6": {"address": "2001:db8::7"}, "hostname": "w", "fqdn": "w.x"}
+FACTS = {
+    "default_ipv4": {"address": "10.0.0.7"},
+    "default_ipv6": {"address": "2001:db8::7"},
+    "hostname": "w",
+    "fqdn": "w.x",
+}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +160,9 @@ def test_no_address(value: object) -> None:
 
 
 def test_a_certificate_holds_every_name_and_address() -> None:
-    names = certificate_names("w1", {"celery_address": "w1.example.org", "ansible_host": "10.0.0.9", "ansible_facts": FACTS})
+    names = certificate_names(
+        "w1", {"celery_address": "w1.example.org", "ansible_host": "10.0.0.9", "ansible_facts": FACTS}
+    )
     assert names == {
         "dns": ["w1", "w", "w.x", "localhost", "w1.example.org"],
         "ip": ["127.0.0.1", "::1", "10.0.0.9", "10.0.0.7", "2001:db8::7"],
@@ -186,7 +193,10 @@ HOST = st.fixed_dictionaries(
     optional={
         "ansible_host": st.one_of(ADDRESS, st.sampled_from(["127.0.0.1", "name", None])),
         "ansible_facts": st.fixed_dictionaries(
-            {}, optional={family: st.fixed_dictionaries({"address": ADDRESS}) for family in ("default_ipv4", "default_ipv6")}
+            {},
+            optional={
+                family: st.fixed_dictionaries({"address": ADDRESS}) for family in ("default_ipv4", "default_ipv6")
+            },
         ),
     },
 )
@@ -206,7 +216,7 @@ PLACES = st.fixed_dictionaries(
 @settings(max_examples=100, deadline=None)
 @given(
     PLACES,
-    st.fixed_dictionaries({name: HOST for name in NAMES}),
+    st.fixed_dictionaries(dict.fromkeys(NAMES, HOST)),
     st.lists(st.one_of(st.ip_addresses(), st.just(ipaddress.ip_network("198.51.100.0/24"))), max_size=3),
 )
 def test_exactly_the_addresses_of_its_users_may_log_in_to_the_database(
@@ -245,7 +255,9 @@ def test_a_host_known_by_name_only_cannot_be_let_in() -> None:
 @pytest.mark.parametrize("client", ["192.0.2.1/24", "example.org", "", 5, None, "fe80::1%eth0"])
 def test_a_wrong_allowed_client_is_refused(client: object) -> None:
     (problem,) = refused(cluster__allowed_clients=[client])
-    assert problem.startswith(f"celery_allowed_clients has {client!r}: write one address or a network without host bits")
+    assert problem.startswith(
+        f"celery_allowed_clients has {client!r}: write one address or a network without host bits"
+    )
 
 
 def test_allowed_clients_that_are_no_list_are_refused() -> None:
@@ -276,6 +288,7 @@ def test_allowed_clients_that_are_no_list_are_refused() -> None:
         ({"cluster__workers": {True: {"queues": ["a"]}}}, "celery_workers.True: a kind of worker is"),
         ({"cluster__workers": {"a": {"queues": ["a"], "hosts": "none"}}}, "celery_workers.a.hosts: the pattern 'none'"),
         ({"cluster__workers": {"a": {"queues": ["a"], "hosts": "elsewhere"}}}, "stranger is matched by celery_workers"),
+        ({"cluster__workers": {"a": {"queues": ["celeryev"]}}}, "celery_workers has the queue celeryev: Celery itself"),
         ({"hosts__w1": {}}, "the address of w1 is unknown: set celery_address"),
         ({"hosts__w1": {"ansible_host": "127.0.0.1"}}, "the address of w1 is unknown"),
     ],
@@ -324,7 +337,11 @@ WORKER = st.one_of(
     name=ANY,
 )
 def test_any_value_gives_a_model_or_problems(workers: Any, allowed: Any, address: Any, app: Any, name: Any) -> None:
-    inventory = {"cluster__workers": workers, "cluster__allowed_clients": allowed, "hosts__w1": {"celery_address": address}}
+    inventory = {
+        "cluster__workers": workers,
+        "cluster__allowed_clients": allowed,
+        "hosts__w1": {"celery_address": address},
+    }
     for more in ({}, {"cluster__app": app, "cluster__name": name}):
         try:
             cluster = model(**inventory, **more)

@@ -1,0 +1,154 @@
+"""Every overridden variable changes something on the host."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+import testinfra
+
+RUN = "/srv/shelf-root/bin/celery-run"
+
+
+@pytest.fixture(scope="module")
+def node() -> Any:
+    return testinfra.get_host("docker://taskfleet-alternative-node1")
+
+
+@pytest.fixture(scope="module")
+def release(node) -> str:
+    return node.run("basename $(readlink /srv/shelf-root/current)").stdout.strip()
+
+
+def unit(node, release: str, name: str) -> dict[str, str]:
+    done = node.run(f"systemctl show shelf-{name}@{release}.service")
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def environment(node, release: str, name: str) -> dict[str, str]:
+    pid = unit(node, release, name)["MainPID"]
+    text = node.run(f"cat /proc/{pid}/environ | tr '\\0' '\\n'").stdout
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def sql(node, query: str) -> str:
+    done = node.run("runuser -u postgres -- psql -p 5499 -qAt shelf-db -c %s", query)
+    assert done.rc == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_worker_of_threads(node, release):
+    shown = unit(node, release, "worker-documents")
+    assert shown["ActiveState"] == "active" and shown["User"] == "shelfrunner"
+    assert shown["TimeoutStopUSec"] == "1min 30s" and shown["RestartUSec"] == "7s" and shown["Nice"] == "5"
+    assert shown["WatchdogUSec"] == "1min" and shown["MemoryMax"] == str(1 << 30) and shown["TimeoutStartUSec"] == "2min 50s"
+    command = shown["ExecStart"]
+    for words in ("--queues celery,intake,text", "--pool threads", "--concurrency 3", "--prefetch-multiplier 2",
+                  "--loglevel WARNING", "--pidfile="):
+        assert words in command
+    variables = environment(node, release, "worker-documents")
+    assert variables["SHELF_LABEL"] == '50% of "$HOME" isn\'t \\ much'
+    assert variables["SHELF_CONFIG"] == "/srv/shelf-root/config/shelf.ini"
+    assert variables["SHELF_CA"] == "/srv/shelf-root/config/ca.pem"
+    assert variables["SHELF_DATABASE"].startswith("postgresql://shelf.user:")
+    assert variables["CELERY_AGENT_RECONNECT_GRACE"] == "120"
+    assert variables["PYTHONPATH"].endswith(f"/{release}/code:/srv/shelf-root/releases/{release}/code/samples")
+
+
+def test_the_worker_of_processes(node, release):
+    command = unit(node, release, "worker-reports")["ExecStart"]
+    for words in ("--queues reports", "--pool prefork", "--autoscale 2,1", "--time-limit 300", "--soft-time-limit 280",
+                  "--max-tasks-per-child 20", "--max-memory-per-child 400000"):
+        assert words in command
+    assert unit(node, release, "worker-reports")["TimeoutStopUSec"] == "6min"
+
+
+def test_beat_and_flower(node, release):
+    beat = unit(node, release, "beat")
+    assert beat["Nice"] == "6" and beat["TimeoutStartUSec"] == "1min 40s"
+    for words in ("--loglevel WARNING", "--scheduler celery.beat:PersistentScheduler", "--max-interval 7"):
+        assert words in beat["ExecStart"]
+    assert unit(node, release, "flower")["Nice"] == "7"
+    script = (
+        "import base64, ssl, sys, urllib.request\n"
+        "context = ssl.create_default_context(cafile='/srv/shelf-root/config/ca.pem')\n"
+        "request = urllib.request.Request('https://node1:5655/garden/workers?json=1')\n"
+        "request.add_header('Authorization', 'Basic ' + base64.b64encode(sys.stdin.read().encode()).decode())\n"
+        "print(urllib.request.urlopen(request, context=context).read().decode())\n"
+    )
+    login = "gardener:fl0wer %41 'pass\"word"
+    deadline = time.monotonic() + 60
+    while True:
+        done = node.run("printf '%%s' %s | python3 -c %s", login, script)
+        assert done.rc == 0, done.stderr
+        online = [item["hostname"] for item in json.loads(done.stdout)["data"] if item["status"]]
+        if len(online) == 2 or time.monotonic() > deadline:
+            break
+        time.sleep(2)
+    assert sorted(online) == [f"documents-{release}@node1", f"reports-{release}@node1"]
+
+
+def test_tasks_run_for_a_producer_that_may_not_declare(node, release):
+    done = node.run(f"{RUN} --identity producer python -m celery -A celery_agent call fileshelf.shelf_summary")
+    assert done.rc == 0, done.stderr
+    task = done.stdout.strip().splitlines()[-1]
+    deadline = time.monotonic() + 60
+    while not (state := sql(node, f"SELECT status, worker FROM celery_taskmeta WHERE task_id = '{task}' AND status = 'SUCCESS'")):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert state == f"SUCCESS|reports-{release}@node1"
+    # The same without the agent declares the queue, which this producer may not.
+    bare = node.run(f"{RUN} --identity producer python -m celery -A fileshelf.celery:app call fileshelf.shelf_summary")
+    assert bare.rc != 0 and "ACCESS_REFUSED" in bare.stderr + bare.stdout
+
+
+def test_settings_reach_the_application(node):
+    done = node.run(f"{RUN} python -m celery -A celery_agent report")
+    assert "task_track_started: True" in done.stdout and "worker_max_tasks_per_child: 77" in done.stdout
+
+
+def test_the_broker(node):
+    listening = node.run("ss -Hltn").stdout
+    assert "0.0.0.0:5691" in listening and "0.0.0.0:15691" in listening and ":5671" not in listening
+    configuration = node.run("rabbitmqctl -q environment").stdout
+    for words in ("{heartbeat,30}", "{consumer_timeout,4000000}", "{vm_memory_high_watermark,0.5}", '"500MB"', "{channel_max,500}"):
+        assert words in configuration, words
+    assert "shelves/one" in node.run("rabbitmqctl -q list_vhosts").stdout
+    users = node.run("rabbitmqctl -q list_users").stdout
+    assert all(f"sh.{role}" in users for role in ("worker", "producer", "flower", "admin")) and "guest" not in users
+    assert node.run("systemctl show -P LimitNOFILE rabbitmq-server").stdout.strip() == "8192"
+    old = node.run("openssl s_client -connect node1:5691 -tls1_2 -CAfile /srv/shelf-root/config/ca.pem </dev/null")
+    new = node.run("openssl s_client -connect node1:5691 -tls1_3 -CAfile /srv/shelf-root/config/ca.pem -verify_return_error </dev/null")
+    assert old.rc != 0 and new.rc == 0 and "Verify return code: 0 (ok)" in new.stdout
+
+
+def test_the_database(node):
+    for name, value in (("max_connections", "60"), ("work_mem", "8MB"), ("listen_addresses", "0.0.0.0"), ("ssl", "on")):
+        assert sql(node, f"SHOW {name}") == value
+    assert sql(node, "SHOW log_line_prefix") == "it's %m"
+    rules = sql(node, "SELECT address || '/' || masklen(netmask::inet) FROM pg_hba_file_rules WHERE 'shelf-db' = ANY(database)")
+    assert "192.0.2.7/32" in rules and "2001:db8::/126" in rules
+    assert sql(node, "SELECT rolpassword LIKE 'SCRAM-SHA-256$%' FROM pg_authid WHERE rolname = 'shelf.user'") == "t"
+
+
+def test_the_certificates(node):
+    text = node.run("openssl x509 -in /etc/rabbitmq/shelf-tls/cert.pem -noout -text -ext subjectAltName").stdout
+    assert "DNS:node1" in text and "DNS:shelf.example.org" in text and "CN = Shelf Authority" in text
+    assert node.run("openssl x509 -in /etc/rabbitmq/shelf-tls/cert.pem -noout -checkend $((198 * 86400))").rc == 0
+    assert node.run("openssl x509 -in /etc/rabbitmq/shelf-tls/cert.pem -noout -checkend $((201 * 86400))").rc == 1
+    assert node.run("openssl x509 -in /srv/shelf-root/config/ca.pem -noout -checkend $((998 * 86400))").rc == 0
+    assert node.file("/etc/postgresql/shelf-tls/key.pem").mode == 0o600
+
+
+def test_the_release(node, release):
+    code = f"/srv/shelf-root/releases/{release}/code"
+    assert node.file(f"{code}/samples").is_directory and not node.file(f"{code}/tests").exists
+    assert not node.file(f"{code}/README.md").exists
+    assert node.run(f"/srv/shelf-root/releases/{release}/venv/bin/python -c 'import iniconfig'").rc == 0
+    assert node.file(f"/srv/shelf-root/releases/{release}/venv/bin/python").linked_to.startswith("/usr/bin/python3.11")
+    assert len(node.file("/srv/shelf-data/setup").content_string.splitlines()) == 1, "setup commands run once a release"
+    configuration = node.file("/srv/shelf-root/config/shelf.ini")
+    assert configuration.mode == 0o440 and "postgresql://shelf.user:" in configuration.content_string
+    assert node.package("tree").is_installed
