@@ -48,8 +48,6 @@ class ActionModule(ActionBase):
             model = build(variables["groups"], hosts, arguments, match)
         except TopologyError as error:
             raise AnsibleActionFail(f"The inventory does not describe a cluster that can work:\n{error}") from error
-        # The environment of a worker may hold decrypted secrets; problems name no values of it and stay visible.
-        result["_ansible_no_log"] = True
         result.update(changed=False, ansible_facts={"celery_cluster": model}, groups=GROUPS)
         return result
 

@@ -123,7 +123,7 @@ def main() -> None:
         try:
             entry = Entry(options)
             before_after = apply(entry, module.check_mode, planned)
-        except (FileError, OSError, UnicodeError) as error:
+        except (FileError, OSError, ValueError) as error:
             module.fail_json(msg=f"{options['path']}: {error}", changed=bool(paths), paths=paths)
         if before_after is not None:
             paths.append(str(entry.path))

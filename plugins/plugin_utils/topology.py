@@ -237,6 +237,8 @@ def _workers(wanted: Any, match: Callable[[str], Sequence[str]], problems: list[
         hosts = list(match(worker["pattern"]))
         if not hosts:
             problems.append(f"{place}.hosts: the pattern {worker['pattern']!r} matches no host of the inventory")
+        # The model is a fact, and facts may be cached: the environment, which may hold secrets, stays out of it.
+        del worker["environment"]
         workers[str(kind)] = {**worker, "hosts": hosts}
     try:
         permissions("worker", {queue for worker in workers.values() for queue in worker["queues"]})

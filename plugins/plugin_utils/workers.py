@@ -59,7 +59,9 @@ def normalize_worker(place: str, options: Any) -> tuple[dict[str, Any] | None, l
             worker[key] = default
             continue
         if not isinstance(value, _accepted(kind)) or isinstance(value, bool):
-            problems.append(f"{place}.{key} is {value!r}: write {_article(kind)}")
+            # An environment may hold secrets, in whatever form it was written.
+            shown = "of another kind" if key == "environment" else repr(value)
+            problems.append(f"{place}.{key} is {shown}: write {_article(kind)}")
             continue
         worker[key] = value
     if problems:

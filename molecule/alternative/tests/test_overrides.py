@@ -128,8 +128,9 @@ def test_the_database(node):
     for name, value in (("max_connections", "60"), ("work_mem", "8MB"), ("listen_addresses", "0.0.0.0"), ("ssl", "on")):
         assert sql(node, f"SHOW {name}") == value
     assert sql(node, "SHOW log_line_prefix") == "it's %m"
-    rules = sql(node, "SELECT address || '/' || masklen(netmask::inet) FROM pg_hba_file_rules WHERE 'shelf-db' = ANY(database)")
-    assert "192.0.2.7/32" in rules and "2001:db8::/126" in rules
+    rules = sql(node, "SELECT address || ' ' || netmask FROM pg_hba_file_rules WHERE 'shelf-db' = ANY(database)")
+    assert "192.0.2.7 255.255.255.255" in rules
+    assert "2001:db8:: ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffc" in rules
     assert sql(node, "SELECT rolpassword LIKE 'SCRAM-SHA-256$%' FROM pg_authid WHERE rolname = 'shelf.user'") == "t"
 
 

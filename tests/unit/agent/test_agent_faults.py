@@ -6,13 +6,13 @@ import ast
 import importlib
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import conftest
 import pytest
 from conftest import AGENT, Cluster, Systemd
 
@@ -109,7 +109,7 @@ def run_worker(load_agent: Load, address: str) -> None:
 def test_one_fault(
     load_agent: Load, systemd: Systemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(sys.modules["conftest"], "AGENT", with_faults(tmp_path / "faulty", [name]))
+    monkeypatch.setattr(conftest, "AGENT", with_faults(tmp_path / "faulty", [name]))
     child = os.fork()
     if child == 0:
         signal.alarm(20)

@@ -33,7 +33,7 @@ PLAY = """
         mode: "0600"
         content: >-
           {{ {'model': ansible_facts['celery_cluster'],
-              'env': ansible_facts['celery_cluster'].workers.default.environment | taskfleet.celery_cluster.env_file,
+              'env': celery_workers.default.environment | taskfleet.celery_cluster.env_file,
               'words': ansible_facts['celery_cluster'].workers.default | taskfleet.celery_cluster.worker_arguments
                        | taskfleet.celery_cluster.systemd_quote,
               'password': lookup('taskfleet.celery_cluster.secret', 'broker', directory=out ~ '/../secrets'),

@@ -16,7 +16,7 @@ from ansible.errors import AnsibleLookupError
 from ansible_collections.taskfleet.celery_cluster.plugins.lookup import secret
 
 NAME = "taskfleet.celery_cluster.secret"
-PROCESSES = 24
+PROCESSES = 16
 # Waits for its standard input to close, so that all processes ask at the same moment.
 ASK = """
 import os, sys

@@ -325,7 +325,7 @@ def test_readers_see_one_file_or_the_other(tmp_path: Path) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    for number in range(1, 31):
+    for number in range(1, 16):
         place(file, content=contents[number % 2], owner="nobody", group=NOGROUP, mode="0600")
     done.set()
     reader.join()

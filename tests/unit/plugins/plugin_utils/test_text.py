@@ -12,19 +12,22 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils import text
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kombu.utils.url import parse_url
 from psycopg.conninfo import conninfo_to_dict
 
 # Characters that mean something to a shell, to systemd or in a URL come often.
-AWKWARD = st.sampled_from([*list("\"'\\$`%#;:/?@&+=!~*[]{}()<>| "), "\x7f", "\x85", "\ufeff", "é", "☃", "𝄞"])
+AWKWARD_LETTERS = "\"'\\$`%#;:/?@&+=!~*[]{}()<>| \x7f\x85\ufeffé☃𝄞"
+AWKWARD = st.sampled_from(AWKWARD_LETTERS)
 NONCHARACTERS = [chr(plane + end) for plane in range(0, 0x110000, 0x10000) for end in (0xFFFE, 0xFFFF)]
 NONCHARACTERS += map(chr, range(0xFDD0, 0xFDF0))
 LETTER = st.one_of(AWKWARD, st.characters(min_codepoint=32, codec="utf-8", exclude_characters=NONCHARACTERS))
 VALUES = st.lists(st.text(LETTER, max_size=30), min_size=1, max_size=40)
 SECRETS = st.text(st.one_of(AWKWARD, st.characters(min_codepoint=1, codec="utf-8")), min_size=1, max_size=30)
 ADDRESSES = st.one_of(st.ip_addresses().map(str), st.just("broker1.example.org"))
+
+ALL = AWKWARD_LETTERS  # one example that holds every one of them, whatever chance brings
 
 SHELLS = [shell for shell in ("sh", "bash") if shutil.which(shell)]
 few = settings(deadline=None, max_examples=50)
@@ -40,6 +43,7 @@ def named(values: list[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("shell", SHELLS)
 @settings(deadline=None, max_examples=20)
+@example(values=[ALL, "", " ", "\\"])
 @given(values=VALUES)
 def test_a_shell_reads_an_environment_file_as_it_was(shell: str, values: list[str]) -> None:
     variables = named(values)
@@ -100,6 +104,7 @@ def systemd_reads(content: str) -> dict[str, str]:
 
 
 @few
+@example(values=[ALL, "", " ", "\\"])
 @given(values=VALUES)
 def test_systemd_reads_an_environment_file_as_it_was(values: list[str]) -> None:
     variables = named(values)
@@ -141,6 +146,7 @@ def test_all_problems_of_an_environment_come_at_once() -> None:
 
 
 @few
+@example("::1", 1, ALL, ALL, ALL)
 @given(ADDRESSES, st.integers(1, 65535), SECRETS, SECRETS, SECRETS)
 def test_kombu_reads_a_broker_url_as_it_was(address: str, port: int, user: str, password: str, vhost: str) -> None:
     url = text.broker_url([address], port, user, password, vhost)
@@ -150,6 +156,7 @@ def test_kombu_reads_a_broker_url_as_it_was(address: str, port: int, user: str, 
 
 
 @few
+@example(["::1", "mq"], ALL)
 @given(st.lists(ADDRESSES, min_size=1, max_size=4), SECRETS)
 def test_every_broker_has_its_url(addresses: list[str], password: str) -> None:
     urls = text.broker_url(addresses, 5671, "u", password, "v").split(";")
@@ -159,6 +166,7 @@ def test_every_broker_has_its_url(addresses: list[str], password: str) -> None:
 
 
 @few
+@example("::1", 1, ALL, ALL, ALL, ALL)
 @given(ADDRESSES, st.integers(1, 65535), SECRETS, SECRETS, SECRETS, SECRETS)
 def test_libpq_reads_a_database_url_as_it_was(
     address: str, port: int, user: str, password: str, database: str, name: str
@@ -176,6 +184,7 @@ def test_libpq_reads_a_database_url_as_it_was(
 
 
 @few
+@example("::1", ALL, ALL)
 @given(ADDRESSES, SECRETS, SECRETS)
 def test_urllib_reads_every_url_as_it_was(address: str, user: str, password: str) -> None:
     for url in (
@@ -191,6 +200,7 @@ def test_urllib_reads_every_url_as_it_was(address: str, user: str, password: str
 
 
 @few
+@example("::1", ALL, ALL)
 @given(ADDRESSES, SECRETS, SECRETS)
 def test_sqlalchemy_reads_the_result_backend_as_it_was(address: str, user: str, password: str) -> None:
     make_url = pytest.importorskip("sqlalchemy").make_url
@@ -221,6 +231,7 @@ def exec_words(line: str) -> Iterator[str]:
 
 
 @few
+@example([ALL, "a\nb", "", ";"])
 @given(st.lists(st.text(st.one_of(AWKWARD, st.sampled_from("\n\r\t"), st.characters(min_codepoint=1, codec="utf-8")))))
 def test_systemd_reads_words_as_they_were(words: list[str]) -> None:
     line = text.systemd_quote(words)

@@ -213,7 +213,7 @@ PLACES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     PLACES,
     st.fixed_dictionaries(dict.fromkeys(NAMES, HOST)),
@@ -328,7 +328,7 @@ WORKER = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     workers=st.one_of(ANY, st.dictionaries(KIND, WORKER, max_size=4)),
     allowed=st.one_of(ANY, st.lists(ANY, max_size=3)),
