@@ -6,6 +6,7 @@ S ?= default
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_HOME := $(CURDIR)/.ansible
+export ANSIBLE_SSH_CONTROL_PATH_DIR := $(CURDIR)/.ansible/cp
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-down lint unit sanity scenario test lock

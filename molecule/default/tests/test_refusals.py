@@ -19,7 +19,7 @@ def login(on, caller: str) -> dict:
         "to": "db1",
         "host": address(on, "db1"),
         "port": 5432,
-        "ca_file": "/tmp/ca.pem",
+        "ca_file": "/root/ca.pem",
         "username": "fileshelf",
         "database": "fileshelf",
     }
@@ -27,7 +27,7 @@ def login(on, caller: str) -> dict:
 
 def test_a_host_outside_the_inventory_may_not_log_in(on, ad_hoc):
     for name in ("outsider", "worker1"):
-        subprocess.run(["docker", "cp", "-q", f"{SECRETS}/ca/ca.pem", f"{container(name)}:/tmp/ca.pem"], check=True)
+        subprocess.run(["docker", "cp", "-q", f"{SECRETS}/ca/ca.pem", f"{container(name)}:/root/ca.pem"], check=True)
     (refused,) = ad_hoc("outsider", "link_probe", {"probes": [login(on, "outsider")]})["rows"]
     assert refused["ok"], refused
     assert "no pg_hba.conf entry" in refused["detail"]

@@ -80,6 +80,7 @@ def test_units_hold_no_capability_and_do_not_write_elsewhere(on):
         ("/var/lib/fileshelf/worker-intake", False),
     ):
         done = on("worker1").run(
-            f"nsenter -t {pid} -m setpriv --reuid=fileshelf --regid=fileshelf --init-groups touch {path}/probe"
+            # The tree as the service sees it.
+            f"runuser -u fileshelf -- touch /proc/{pid}/root{path}/probe"
         )
         assert (done.rc == 0) is writable, path

@@ -115,7 +115,7 @@ def test_every_entry_point_in_use_is_documented() -> None:
 @pytest.mark.parametrize("role", ROLES, ids=names(ROLES))
 def test_variables_bear_their_role_and_secrets_are_marked(role: Path) -> None:
     for name in docs.entry_points(role)["main"]["options"]:
-        assert name.startswith(f"{role.name}_") or name == "celery_release", name
+        assert name.startswith(f"{role.name}_"), name
     for name, option in all_options(role):
         assert bool(option.get("no_log")) == bool(SECRET_NAME.search(name)), name
 
