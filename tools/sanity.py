@@ -24,6 +24,7 @@ COLLECTION = Path("ansible_collections/taskfleet/celery_cluster")
 HOME = CACHE / "sanity"
 LOG = CACHE / "logs" / "sanity.log"
 TAIL_LINES = 40
+INDEX_HINT = "is the package index reachable? PIP_INDEX_URL and PIP_CERT are obeyed"
 BIN = Path(sys.executable).parent
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 TEST_STARTED = re.compile(r'^Running sanity test "([\w-]+)"', re.MULTILINE)
@@ -36,16 +37,12 @@ from ansible_test._internal.python_requirements import get_venv_packages
 print(get_venv_packages(SimpleNamespace(version="{PYTHON}"))["pip"])
 """
 
-# Stands in for the get-pip.py that ansible-test downloads from a server of its own: the pip that comes with Python
-# installs the wanted release from the configured package index instead.
+# Stands in for the get-pip.py that ansible-test downloads, from a server of its own, for each new environment.
 GET_PIP = """\
-import subprocess
-import sys
+import shutil
+import sysconfig
 
-# A process of its own: ensurepip switches off pip's configuration in the process it runs in.
-subprocess.check_call([sys.executable, "-m", "ensurepip"])
-arguments = [argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")]
-sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", "--quiet", *arguments]))
+shutil.copytree({pip!r}, sysconfig.get_path("purelib"), dirs_exist_ok=True)
 """
 
 
@@ -75,7 +72,21 @@ def prepare_home() -> None:
     release = must([sys.executable, "-c", WANTED_PIP]).strip()
     shim = HOME / ".ansible" / "test" / "cache" / f"get_pip_{release.replace('.', '_')}.py"
     shim.parent.mkdir(parents=True, exist_ok=True)
-    shim.write_text(GET_PIP, encoding="utf-8")
+    shim.write_text(GET_PIP.format(pip=str(installed_pip(release))), encoding="utf-8")
+
+
+def installed_pip(release: str) -> Path:
+    """A directory that holds this release of pip, from the user's package index."""
+    target = HOME / f"pip-{release}"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=HOME) as scratch:
+            venv, fresh = Path(scratch) / "venv", Path(scratch) / "pip"
+            must([sys.executable, "-m", "venv", str(venv)])
+            pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--target", str(fresh)]
+            must([*pip, f"pip=={release}"], attempts=3, hint=INDEX_HINT)
+            shutil.rmtree(fresh / "bin", ignore_errors=True)
+            fresh.rename(target)
+    return target
 
 
 def collection_files() -> Iterator[Path]:

@@ -43,10 +43,20 @@ def test_the_worker_of_threads(node, release):
     shown = unit(node, release, "worker-documents")
     assert shown["ActiveState"] == "active" and shown["User"] == "shelfrunner"
     assert shown["TimeoutStopUSec"] == "1min 30s" and shown["RestartUSec"] == "7s" and shown["Nice"] == "5"
-    assert shown["WatchdogUSec"] == "1min" and shown["MemoryMax"] == str(1 << 30) and shown["TimeoutStartUSec"] == "2min 50s"
+    assert (
+        shown["WatchdogUSec"] == "1min"
+        and shown["MemoryMax"] == str(1 << 30)
+        and shown["TimeoutStartUSec"] == "2min 50s"
+    )
     command = shown["ExecStart"]
-    for words in ("--queues celery,intake,text", "--pool threads", "--concurrency 3", "--prefetch-multiplier 2",
-                  "--loglevel WARNING", "--pidfile="):
+    for words in (
+        "--queues celery,intake,text",
+        "--pool threads",
+        "--concurrency 3",
+        "--prefetch-multiplier 2",
+        "--loglevel WARNING",
+        "--pidfile=",
+    ):
         assert words in command
     variables = environment(node, release, "worker-documents")
     assert variables["SHELF_LABEL"] == '50% of "$HOME" isn\'t \\ much'
@@ -59,8 +69,15 @@ def test_the_worker_of_threads(node, release):
 
 def test_the_worker_of_processes(node, release):
     command = unit(node, release, "worker-reports")["ExecStart"]
-    for words in ("--queues reports", "--pool prefork", "--autoscale 2,1", "--time-limit 300", "--soft-time-limit 280",
-                  "--max-tasks-per-child 20", "--max-memory-per-child 400000"):
+    for words in (
+        "--queues reports",
+        "--pool prefork",
+        "--autoscale 2,1",
+        "--time-limit 300",
+        "--soft-time-limit 280",
+        "--max-tasks-per-child 20",
+        "--max-memory-per-child 400000",
+    ):
         assert words in command
     assert unit(node, release, "worker-reports")["TimeoutStopUSec"] == "6min"
 
@@ -95,7 +112,11 @@ def test_tasks_run_for_a_producer_that_may_not_declare(node, release):
     assert done.rc == 0, done.stderr
     task = done.stdout.strip().splitlines()[-1]
     deadline = time.monotonic() + 60
-    while not (state := sql(node, f"SELECT status, worker FROM celery_taskmeta WHERE task_id = '{task}' AND status = 'SUCCESS'")):
+    while not (
+        state := sql(
+            node, f"SELECT status, worker FROM celery_taskmeta WHERE task_id = '{task}' AND status = 'SUCCESS'"
+        )
+    ):
         assert time.monotonic() < deadline
         time.sleep(1)
     assert state == f"SUCCESS|reports-{release}@node1"
@@ -113,14 +134,21 @@ def test_the_broker(node):
     listening = node.run("ss -Hltn").stdout
     assert "0.0.0.0:5691" in listening and "0.0.0.0:15691" in listening and ":5671" not in listening
     configuration = node.run("rabbitmqctl -q environment").stdout
-    for words in ("{heartbeat,30}", "{consumer_timeout,4000000}", "{vm_memory_high_watermark,0.5}", '"500MB"', "{channel_max,500}"):
+    for words in (
+        "{heartbeat,30}",
+        "{consumer_timeout,4000000}",
+        "{vm_memory_high_watermark,0.5}",
+        '"500MB"',
+        "{channel_max,500}",
+    ):
         assert words in configuration, words
     assert "shelves/one" in node.run("rabbitmqctl -q list_vhosts").stdout
     users = node.run("rabbitmqctl -q list_users").stdout
     assert all(f"sh.{role}" in users for role in ("worker", "producer", "flower", "admin")) and "guest" not in users
     assert node.run("systemctl show -P LimitNOFILE rabbitmq-server").stdout.strip() == "8192"
-    old = node.run("openssl s_client -connect node1:5691 -tls1_2 -CAfile /srv/shelf-root/config/ca.pem </dev/null")
-    new = node.run("openssl s_client -connect node1:5691 -tls1_3 -CAfile /srv/shelf-root/config/ca.pem -verify_return_error </dev/null")
+    client = "openssl s_client -connect node1:5691 -CAfile /srv/shelf-root/config/ca.pem"
+    old = node.run(f"{client} -tls1_2 </dev/null")
+    new = node.run(f"{client} -tls1_3 -verify_return_error </dev/null")
     assert old.rc != 0 and new.rc == 0 and "Verify return code: 0 (ok)" in new.stdout
 
 

@@ -41,9 +41,12 @@ def wait_for(condition: Callable[[], Any], seconds: float = 180) -> Any:
 @pytest.fixture(scope="module")
 def results() -> dict[str, list[Any]]:
     """Task name -> [task id, value], sent from the host that owns Galaxy."""
-    sql("INSERT INTO galaxy_user (email, username, password, external, deleted, purged, active, disk_usage, create_time, update_time) "
+    sql(
+        "INSERT INTO galaxy_user "
+        "(email, username, password, external, deleted, purged, active, disk_usage, create_time, update_time) "
         "SELECT 'a@example.org', 'a', 'x', false, false, false, true, 12345, now(), now() "
-        "WHERE NOT EXISTS (SELECT 1 FROM galaxy_user WHERE username = 'a')")
+        "WHERE NOT EXISTS (SELECT 1 FROM galaxy_user WHERE username = 'a')"
+    )
     user = int(sql("SELECT id FROM galaxy_user WHERE username = 'a'")[0])
     wanted = [
         ("galaxy.recalculate_user_disk_usage", {"task_user_id": user}),
@@ -98,8 +101,10 @@ def test_flower_counts_them(results):
     def counted() -> bool:
         text = host("galaxy1").run("python3 -c %s", script).stdout
         return all(
-            any(line.startswith("flower_events_total{") and f'task="{task}"' in line and 'type="task-succeeded"' in line
-                for line in text.splitlines())
+            any(
+                line.startswith("flower_events_total{") and f'task="{task}"' in line and 'type="task-succeeded"' in line
+                for line in text.splitlines()
+            )
             for task in results
         )
 
@@ -107,7 +112,9 @@ def test_flower_counts_them(results):
 
 
 def test_environment_and_code_are_those_of_the_owner():
-    digest = "cat /opt/galaxy/current/complete | python3 -c 'import json, sys; print(json.load(sys.stdin)[\"manifest\"])'"
+    digest = (
+        "cat /opt/galaxy/current/complete | python3 -c 'import json, sys; print(json.load(sys.stdin)[\"manifest\"])'"
+    )
     assert len({host(name).run(digest).stdout for name in ("galaxy1", "internal1", "external1")}) == 1
     for name in ("internal1", "external1"):
         assert host(name).file("/opt/galaxy/current/venv").linked_to.endswith("/code/.venv")

@@ -105,7 +105,8 @@ spec.loader.exec_module(secret)
 """
     command = [sys.executable, "-S", "-c", ASK.format(load=load), str(tmp_path / "secrets")]
     processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _number in range(PROCESSES)
     ]
     for process in processes:
         assert process.stdout is not None

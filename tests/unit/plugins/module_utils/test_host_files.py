@@ -21,8 +21,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other 
 NOGROUP = grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
 BIG = 1 << 20
 
-Before = tuple[str, str] | None
-
 
 @pytest.fixture(autouse=True)
 def umask() -> Iterator[None]:
@@ -31,7 +29,9 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
-def place(path: Path, check: bool = False, planned: dict[str, Any] | None = None, **options: Any) -> Before:
+def place(
+    path: Path, check: bool = False, planned: dict[str, Any] | None = None, **options: Any
+) -> tuple[str, str] | None:
     return apply(Entry({"path": str(path), **options}), check, planned)
 
 
