@@ -132,6 +132,7 @@ def test_settings_reach_the_application(node):
 
 def test_the_broker(node):
     listening = node.run("ss -Hltn").stdout
+    assert "127.0.0.1:4369" in listening and "*:4369" not in listening
     assert "0.0.0.0:5691" in listening and "0.0.0.0:15691" in listening and ":5671" not in listening
     configuration = node.run("rabbitmqctl -q environment").stdout
     for words in (

@@ -224,7 +224,7 @@ class Canaries:
         )
         lane.in_flight[result.id] = (nonce, started)
 
-    def fill(self, lane, now):
+    def fill(self, lane):
         """Top up: the broker shares a queue out in turn, so twice as many messages as consumers reach them all."""
         try:
             if not self.reached:
@@ -233,23 +233,23 @@ class Canaries:
                 self.send(lane)
         except Exception as error:
             self.reached = False
-            lane.failed(f"the canary cannot be sent: {readable(error)}", now)
+            lane.failed(f"the canary cannot be sent: {readable(error)}", time.monotonic())
             return False
         return True
 
-    def collect(self, lane, now):
+    def collect(self, lane):
         try:
             for task_id in list(lane.in_flight):
                 meta = self.app.backend.get_task_meta(task_id, cache=False)
                 status = meta["status"]
                 if status == "SUCCESS":
                     self.succeeded.append(task_id)
-                    take_answer(lane, task_id, meta["result"], self.agent, self.require_tls, now)
+                    take_answer(lane, task_id, meta["result"], self.agent, self.require_tls, time.monotonic())
                 elif status in ("FAILURE", "REVOKED"):
                     del lane.in_flight[task_id]
                     lane.failures[f"a canary ended as {status}: {readable(meta['result'])}"] += 1
         except Exception as error:
-            lane.failed(f"the result cannot be read: {readable(error)}", now)
+            lane.failed(f"the result cannot be read: {readable(error)}", time.monotonic())
             return False
         return True
 
@@ -282,9 +282,8 @@ class Canaries:
             if not open_lanes:
                 break
             for lane in open_lanes:
-                now = time.monotonic()
-                sent = self.fill(lane, now)
-                if self.collect(lane, now) and sent:
+                sent = self.fill(lane)
+                if self.collect(lane) and sent:
                     lane.worked()
             time.sleep(pause)
             pause = min(pause * 1.3, POLL_LAST)
@@ -293,7 +292,7 @@ class Canaries:
             time.sleep(POLL_FIRST)
             for lane in self.lanes:
                 if not lane.error:
-                    self.collect(lane, time.monotonic())
+                    self.collect(lane)
 
     def missing(self, lane, expectation):
         """Why an expected consumer is not proved."""
@@ -337,6 +336,7 @@ class Canaries:
             "check": "task",
             "from": os.environ.get("CELERY_AGENT_HOST", ""),
             "to": host,
+            "name": f"queue {lane.queue}, worker {worker or 'unknown'}",
             "queue": lane.queue,
             "worker": worker,
             "ok": ok,
