@@ -6,7 +6,10 @@ import json
 import subprocess
 
 import pytest
-from conftest import PROJECT, container
+from conftest import PROJECT, container, reference_cluster_only
+
+# Each of them costs a run of the playbook.
+pytestmark = reference_cluster_only
 
 
 @pytest.fixture

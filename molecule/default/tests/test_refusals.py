@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from conftest import PROJECT, SECRETS, container
+from conftest import PROJECT, SECRETS, container, reference_cluster_only
 
 
 def address(on, name: str) -> str:
@@ -61,6 +61,7 @@ def test_the_guest_account_does_not_exist(on):
     assert "guest" not in on("broker1").run("rabbitmqctl -q list_users").stdout
 
 
+@reference_cluster_only
 def test_the_key_of_the_source_tree_reads_the_tree_and_nothing_else(on):
     ssh = (
         "-i /opt/fileshelf/ssh/source_key -o UserKnownHostsFile=/opt/fileshelf/ssh/known_hosts "

@@ -14,7 +14,9 @@ def secrets() -> list[str]:
     """Every generated secret, as it is, as it stands in a URL, and as HTTP carries it."""
     plain = [path.read_text().strip() for path in SECRETS.iterdir() if path.is_file()]
     plain.append((SECRETS / "ca" / "key.pem").read_text().splitlines()[1])
-    plain.append((SECRETS / "ssh" / "source_key").read_text().splitlines()[2])
+    if SCENARIO == "default":
+        # Elsewhere the controller has the tree, and there is no such key.
+        plain.append((SECRETS / "ssh" / "source_key").read_text().splitlines()[2])
     assert len(plain) >= 8
     return [*plain, *(quote(item) for item in plain), *(base64.b64encode(item.encode()).decode() for item in plain)]
 
