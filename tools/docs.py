@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped,unused-ignore]
+
 from common import CHECKOUT, UserError, main, say
 
 COLLECTION = "taskfleet.celery_cluster"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from common import UserError
 
 import docs
+from common import UserError
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils import workers
-from common import CHECKOUT
 
 import docs
+from common import CHECKOUT
 
 ROLES = docs.role_directories(CHECKOUT)
 SECRET_NAME = re.compile(r"password|celery_result_backend_url$|celery_environment$|flower_settings$")

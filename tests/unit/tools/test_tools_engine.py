@@ -8,9 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import common
 import engine
-import pytest
 
 
 @pytest.fixture

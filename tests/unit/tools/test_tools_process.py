@@ -8,8 +8,9 @@ import threading
 import time
 from pathlib import Path
 
-import process
 import pytest
+
+import process
 
 
 def alive(pid: int) -> bool:

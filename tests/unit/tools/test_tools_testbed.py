@@ -7,11 +7,12 @@ import sys
 import tarfile
 from pathlib import Path
 
+import pytest
+
 import common
 import containers
 import demo
 import images
-import pytest
 import scenario
 import ssh_access
 import test as everything
