@@ -9,7 +9,7 @@ export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_SSH_CONTROL_PATH_DIR := $(CURDIR)/.ansible/cp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down lint unit sanity scenario test lock
+.PHONY: help setup demo demo-down lint unit sanity scenario test lock pictures
 
 help: ## Explain the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -44,6 +44,9 @@ scenario: setup ## One molecule scenario: make scenario S=debian13
 
 test: setup ## Everything: lint, unit, sanity and all scenarios
 	@$(BIN)/python tools/test.py
+
+pictures: setup ## Photograph the plan of the demo into docs/plan.png (needs Chromium)
+	@$(BIN)/python tools/pictures.py
 
 lock: setup ## Compile tools.lock from pyproject.toml, for all supported Pythons
 	uv pip compile --quiet --universal --generate-hashes --group tools --output-file tools.lock

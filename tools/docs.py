@@ -1,4 +1,7 @@
-"""roles/*/README.md, made from meta/argument_specs.yml and tasks/main.yml; `docs.py --check` only looks."""
+"""The pages that are made: roles/*/README.md from meta/argument_specs.yml and tasks/main.yml, and docs/problems.md.
+
+`docs.py --check` only looks.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped,unused-ignore]
 
+import problem_docs
 from common import CHECKOUT, UserError, main, say
 
 COLLECTION = "taskfleet.celery_cluster"
@@ -238,18 +242,26 @@ def problems(checkout: Path) -> list[str]:
         place = role.relative_to(checkout)
         options = entry_points(role)["main"].get("options") or {}
         found += [f"{place}: {text}" for text in drift(load(role / "defaults" / "main.yml"), options)]
-        path = role / "README.md"
-        if not path.is_file() or path.read_text(encoding="utf-8") != readme(role):
-            found.append(f"{place}/README.md is not what the argument specs say: run tools/docs.py")
+    for path, text in pages(checkout).items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            found.append(f"{path.relative_to(checkout)} is not what it is made from: run tools/docs.py")
     return found
 
 
+def pages(checkout: Path) -> dict[Path, str]:
+    """Every page that is made from something else, and its text."""
+    made = {role / "README.md": readme(role) for role in role_directories(checkout)}
+    if (checkout / "plugins" / "plugin_utils" / "catalogue.py").is_file():
+        made[checkout / "docs" / "problems.md"] = problem_docs.page(checkout)
+    return made
+
+
 def write(checkout: Path) -> list[Path]:
-    """Write the READMEs; the paths that changed."""
+    """Write the pages; the paths that changed."""
     changed = []
-    for role in role_directories(checkout):
-        path, text = role / "README.md", readme(role)
+    for path, text in pages(checkout).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
             changed.append(path.relative_to(checkout))
     return changed

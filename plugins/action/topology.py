@@ -5,15 +5,37 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 
-from ..plugin_utils.topology import GROUPS, TopologyError, build
+from ..plugin_utils.budget import database_budget
+from ..plugin_utils.problems import Problems, report
+from ..plugin_utils.reader import Reader
+from ..plugin_utils.topology import build
 
-HOST_VARIABLES = ("celery_address", "ansible_host", "ansible_facts")
+#: What is returned of the settings: enough to describe the cluster, and no secret.
+SETTINGS = (
+    "celery_app",
+    "celery_broker_management_port",
+    "celery_broker_port",
+    "celery_broker_user_prefix",
+    "celery_database_name",
+    "celery_database_port",
+    "celery_database_user",
+    "celery_name",
+    "celery_vhost",
+    "code_source_path",
+    "code_source_ssh_port",
+    "code_source_user",
+    "flower_listen_address",
+    "flower_port",
+)
 
 
 class ActionModule(ActionBase):
@@ -26,31 +48,47 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         _validation, arguments = self.validate_argument_spec(
-            argument_spec={
-                "name": {"type": "str", "required": True},
-                "app": {"type": "str", "required": True},
-                # Their types are the model's to judge: it reports them together with everything else.
-                "workers": {"type": "raw", "required": True},
-                "allowed_clients": {"type": "raw", "default": []},
-                "result_backend_url": {"type": "str", "default": ""},
-            },
+            argument_spec={"complete": {"type": "bool", "default": True}}
         )
 
         def match(pattern: str) -> list[str]:
             lookup = lookup_loader.get(
                 "ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar
             )
-            return list(lookup.run([pattern], variables=variables))
+            try:
+                return [str(host) for host in lookup.run([pattern], variables=variables)]
+            except (AnsibleError, re.error, IndexError):
+                # No pattern at all, or a subscript beyond its group: it matches nobody, and the model says so.
+                return []
 
-        hostvars = variables["hostvars"]
-        hosts = {name: _host(hostvars[name]) for name in match("all")}
-        try:
-            model = build(variables["groups"], hosts, arguments, match)
-        except TopologyError as error:
-            raise AnsibleActionFail(f"The inventory does not describe a cluster that can work:\n{error}") from error
-        result.update(changed=False, ansible_facts={"celery_cluster": model}, groups=GROUPS)
+        problems = Problems()
+        reader = Reader(self._loader, variables, match)
+        inventory = reader.read(problems, complete=arguments["complete"])
+        cluster = build(inventory, problems)
+        result.update(
+            changed=False,
+            problems=[problem.as_dict() for problem in problems],
+            warnings=[f"{problem}." for problem in problems.warnings],
+        )
+        if cluster is None:
+            count = len(problems.errors)
+            result.update(
+                failed=True,
+                msg=f"The inventory does not describe a cluster that can work ({count} "
+                f"{'error' if count == 1 else 'errors'}). No host was changed.\n{report(problems)}",
+            )
+            return result
+        model = cluster.as_dict()
+        budget = database_budget(cluster, inventory)
+        result.update(
+            model=model,
+            settings={name: inventory.settings[name] for name in SETTINGS if name in inventory.settings},
+            budget=_budget(asdict(budget)) if budget else None,
+        )
+        if arguments["complete"]:
+            result["ansible_facts"] = {"celery_cluster": model}
         return result
 
 
-def _host(variables: Any) -> dict[str, Any]:
-    return {name: variables[name] for name in HOST_VARIABLES if name in variables}
+def _budget(budget: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in budget.items()}

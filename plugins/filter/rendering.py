@@ -12,7 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils.broker_state import rabbitmq_desired
-from ..plugin_utils.links import probes
+from ..plugin_utils.links import canaries, probes
 from ..plugin_utils.text import broker_url, database_url, env_file, management_url, systemd_quote, table
 from ..plugin_utils.workers import worker_arguments
 
@@ -34,6 +34,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "broker_url": _reported(broker_url),
+            "canaries": canaries,
             "database_url": _reported(database_url),
             "env_file": _reported(env_file),
             "management_url": _reported(management_url),

@@ -10,34 +10,23 @@ DOCUMENTATION = r"""
 module: topology
 short_description: Compute the model of the Celery cluster
 description:
-  - Derives the whole cluster from the inventory's groups and variables, or refuses it with every problem at once.
+  - Reads the inventory's groups and the variables of all roles of this collection, and derives the whole cluster from
+    them, or refuses it with every problem at once. Each problem has a code, which C(docs/problems.md) explains.
   - Runs on the controller and contacts no host.
   - The model is returned as the fact C(celery_cluster). It holds no secrets.
 author:
   - The taskfleet developers (@taskfleet)
 version_added: 0.1.0
 options:
-  name:
-    description: Name of the cluster. It prefixes units, broker users and paths.
-    type: str
-    required: true
-  app:
-    description: What C(celery -A) takes.
-    type: str
-    required: true
-  workers:
-    description: Kinds of workers, name to options.
-    type: dict
-    required: true
-  allowed_clients:
-    description: Addresses or networks beyond the inventory that may log in to the database.
-    type: list
-    elements: str
-    default: []
-  result_backend_url:
-    description: URL of an existing result backend. Needed when the group C(postgresql) is empty.
-    type: str
-    default: ""
+  complete:
+    description:
+      - Whether the facts of all hosts are gathered. Before that, an unknown address is no problem, and the fact is not
+        set; but the names of the variables are judged, because no task has added its own yet.
+    type: bool
+    default: true
+notes:
+  - Variables that the play or the role call sets win over the inventory's, as they do for the roles.
+  - A variable that differs between hosts is read from the first host its role runs on.
 attributes:
   check_mode:
     description: The action only computes.
@@ -48,18 +37,43 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Compute the cluster
+- name: Check the inventory without contacting a host
   taskfleet.celery_cluster.topology:
-    name: shop
-    app: shop.celery:app
-    workers:
-      default: {queues: [celery, mail], concurrency: 4}
+    complete: false
+  run_once: true
+
+- name: Compute the cluster from the inventory and the gathered facts
+  taskfleet.celery_cluster.topology:
 """
 
 RETURN = r"""
 ansible_facts:
   description: The fact C(celery_cluster), which is the model.
-  returned: success
+  returned: success, when O(complete=true)
   type: dict
   sample: {celery_cluster: {name: shop, brokers: [mq1], worker_hosts: [node1, node2]}}
+model:
+  description: The model.
+  returned: success
+  type: dict
+settings:
+  description: The variables that describe the links of the cluster, without secrets.
+  returned: success
+  type: dict
+budget:
+  description: Who needs how many connections of the database, and how many there are. Null without a managed database.
+  returned: success
+  type: dict
+problems:
+  description: Everything that is wrong, errors first.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    code: {description: The stable code., type: str, sample: CC203}
+    severity: {description: V(error) or V(warning)., type: str}
+    host: {description: The host it is about; empty when it is about the cluster., type: str}
+    place: {description: The variable and the path inside it., type: str, sample: celery_workers.video.pool}
+    what: {description: What is wrong., type: str}
+    instead: {description: What to write instead., type: str}
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The taskfleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which links of the cluster must be refused, asked from one host: the input of the link_probe module."""
+"""Which links must work and which must be refused: the input of the canary and of the link_probe module."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ from typing import Any
 
 #: A loopback address that no inventory names: a login from it stands for a login from a stranger.
 STRANGER = "127.99.99.99"
+
+
+def canaries(model: Mapping[str, Any], release: str) -> list[dict[str, str]]:
+    """One expectation per queue and consumer: who must answer a canary, under which node name, on which release."""
+    return [
+        {
+            "queue": queue,
+            "worker": consumer["worker"],
+            "host": consumer["host"],
+            "release": release,
+            "node": f"{consumer['worker']}-{release}@{consumer['host']}",
+        }
+        for queue, consumers in model["queues"].items()
+        for consumer in consumers
+    ]
 
 
 def probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -68,5 +83,12 @@ def probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> lis
 
 def _may_log_in(model: Mapping[str, Any], host: str) -> bool:
     addresses = [ipaddress.ip_address(address) for address in model["hosts"][host]["addresses"]]
-    networks = [ipaddress.ip_network(client["cidr"]) for client in model["database_clients"]]
-    return any(address in network for address in addresses for network in networks)
+    for client in model["database_clients"]:
+        try:
+            network = ipaddress.ip_network(client["cidr"])
+        except ValueError:
+            # A name: the server looks it up, and it stands for a host outside the inventory.
+            continue
+        if any(address in network for address in addresses):
+            return True
+    return False

@@ -1,9 +1,20 @@
-"""Makes ansible_collections.taskfleet.celery_cluster importable from a plain checkout."""
+"""Makes ansible_collections.taskfleet.celery_cluster importable from a plain checkout, and keeps $HOME out of it."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / ".collections"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ansible, and a module that runs here as it runs on a host, would write into ~/.ansible."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield

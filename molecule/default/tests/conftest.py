@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,12 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120, every: float = 
     while not (value := condition()) and time.monotonic() < deadline:
         time.sleep(every)
     return value
+
+
+def message(done: subprocess.CompletedProcess[str]) -> str:
+    """The output on one line, without Ansible's line breaks: messages are compared by their words."""
+    assert done.returncode != 0, "the playbook must not succeed"
+    return " ".join((done.stdout + done.stderr).split())
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +84,28 @@ def ad_hoc() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def playbook() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the site playbook against the cluster of this scenario."""
+    """Run a playbook against the cluster of this scenario; alone: the arguments name the inventory."""
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = ["ansible-playbook", "-i", str(INVENTORY), "site.yml", *arguments]
+    def run(*arguments: str, name: str = "site.yml", alone: bool = False) -> subprocess.CompletedProcess[str]:
+        inventory = [] if alone else ["-i", str(INVENTORY)]
+        command = ["ansible-playbook", *inventory, name, *arguments]
         environment = {**os.environ, "ANSIBLE_VERBOSITY": "0"}
         return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, check=False)
 
     return run
+
+
+@pytest.fixture
+def untouched(on: Callable[[str], Any]) -> Iterator[None]:
+    """Fails the test when a worker, or the release that is switched on, is another one afterwards."""
+
+    def state() -> list[str]:
+        return [
+            on(name).run("readlink /opt/fileshelf/current; systemctl show -p MainPID,ActiveState 'fileshelf-*'").stdout
+            for name in ("app1", "worker1", "worker2")
+        ]
+
+    before = state()
+    assert all("ActiveState=active" in item for item in before)
+    yield
+    assert state() == before

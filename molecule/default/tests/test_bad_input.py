@@ -5,33 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 
-import pytest
-from conftest import PROJECT, container, reference_cluster_only
+from conftest import PROJECT, container, message, reference_cluster_only
 
 # Each of them costs a run of the playbook.
 pytestmark = reference_cluster_only
-
-
-@pytest.fixture
-def untouched(on):
-    """Fails the test when a worker, or the release that is switched on, is another one afterwards."""
-
-    def state() -> list[str]:
-        return [
-            on(name).run("readlink /opt/fileshelf/current; systemctl show -p MainPID,ActiveState 'fileshelf-*'").stdout
-            for name in ("app1", "worker1", "worker2")
-        ]
-
-    before = state()
-    assert all("ActiveState=active" in item for item in before)
-    yield
-    assert state() == before
-
-
-def message(done: subprocess.CompletedProcess[str]) -> str:
-    """The output on one line, without Ansible's line breaks: messages are compared by their words."""
-    assert done.returncode != 0, "the playbook must not succeed"
-    return " ".join((done.stdout + done.stderr).split())
 
 
 def override(tmp_path, inventory: dict) -> list[str]:

@@ -352,9 +352,9 @@ def connect_signals(app):
 def read_settings():
     """The operator's settings; an absent file means none."""
     path = state.setting("SETTINGS")
-    if not path or not os.path.exists(path):  # noqa: PTH110
+    if not path or not os.path.exists(path):  # noqa: PTH110 - pathlib would only be loaded for this
         return {}
-    with open(path, encoding="utf-8") as stream:  # noqa: PTH123
+    with open(path, encoding="utf-8") as stream:  # noqa: PTH123 - as above
         found = json.load(stream)
     if not isinstance(found, dict):
         raise TypeError(f"{path}: expected one JSON object of Celery settings, found {type(found).__name__}")

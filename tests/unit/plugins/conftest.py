@@ -52,6 +52,7 @@ def _authority(name: str, folder: Path) -> tuple[ec.EllipticCurvePrivateKey, str
         _certificate(name, key, name)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     path = folder / f"{name}.pem"
@@ -66,6 +67,8 @@ def _server(
     certificate = (
         _certificate(file, key, ca)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        # Python 3.13 takes no certificate that does not name its issuer's key.
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     path = folder / f"{file}.pem"

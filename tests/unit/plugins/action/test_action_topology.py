@@ -22,11 +22,6 @@ PLAY = """
   tasks:
     - name: Compute the cluster
       taskfleet.celery_cluster.topology:
-        name: "{{ celery_name }}"
-        app: "{{ celery_app }}"
-        workers: "{{ celery_workers }}"
-        allowed_clients: "{{ celery_allowed_clients }}"
-        result_backend_url: "{{ celery_result_backend_url | default('') }}"
     - name: Write what the templates see
       ansible.builtin.copy:
         dest: "{{ out }}/{{ inventory_hostname }}.json"
@@ -71,9 +66,9 @@ def encrypted(value: str) -> Vaulted:
     return Vaulted(vault.encrypt(value).decode())
 
 
-def play(folder: Path, inventory: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def play(folder: Path, inventory: dict[str, Any], text: str = PLAY) -> subprocess.CompletedProcess[str]:
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
-    (folder / "play.yml").write_text(PLAY)
+    (folder / "play.yml").write_text(text)
     (folder / "ansible.cfg").write_text("[defaults]\n")
     (folder / "vault").write_text("vault password")
     (folder / "out").mkdir()
@@ -182,55 +177,145 @@ def test_secrets_are_not_in_the_output(right: dict[str, Any]) -> None:
         assert value not in right["output"]
 
 
-def test_a_wrong_inventory_is_refused_with_everything_that_is_wrong(tmp_path: Path) -> None:
-    done = play(
-        tmp_path,
-        inventory(
-            {
-                "mq": {"celery_address": "192.0.2.1"},
-                "mq2": {"celery_address": "192.0.2.0/24"},
-                "db": {"celery_address": "127.0.0.1"},
-                "w1": {},
-                "outside": {"celery_address": "192.0.2.9"},
-            },
-            {
-                "rabbitmq": group("mq", "mq2"),
-                "postgresql": group("db"),
-                "celery_workers": group("w1"),
-                "elsewhere": group("outside"),
-            },
-            celery_name="Shop",
-            celery_app="",
-            celery_workers={
-                "default": {"queues": ["celery", "celery"], "pool": "process", "memory": "8G"},
-                "Video": {"queues": ["a b"], "environment": {"A-B": 1}},
-                "mail": {"queues": ["mail"], "hosts": "nowhere"},
-                "far": {"queues": ["far"], "hosts": "elsewhere"},
-                "none": None,
-            },
-            celery_allowed_clients="192.0.2.1",
-        ),
+# Fifteen mistakes, each with the code that must be told. The hosts do not exist: nobody may contact them.
+MISTAKES = {
+    "CC101": {"celery_name": "Shop"},
+    "CC102": {"celery_app": ""},
+    "CC112": {"celery_settings": {"beat_schedule": {"nightly": {"task": "shop.tidy"}}}},
+    "CC901": {"celery_databse_port": 5433},
+    "CC903": {"celery_broker_port": "the usual one"},
+}
+WORKERS = {
+    "default": {"queues": ["celery", "celery"], "pool": "process", "memory": "8G"},
+    "Video": {"queues": ["a b"], "environment": {"A-B": 1}},
+    "mail": {"queues": ["mail"], "hosts": "nowhere"},
+    "far": {"queues": ["far"], "hosts": "elsewhere"},
+    "none": None,
+    "long": {"queues": ["long"], "time_limit": 600, "stop_timeout": 60},
+}
+CHECK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Check the inventory
+      taskfleet.celery_cluster.topology:
+        complete: false
+      run_once: true
+    - name: Contact the host
+      ansible.builtin.ping:
+"""
+
+
+def wrong_inventory() -> dict[str, Any]:
+    variables: dict[str, Any] = {}
+    for mistake in MISTAKES.values():
+        variables |= mistake
+    return inventory(
+        {
+            "mq": {"celery_address": "192.0.2.1"},
+            "mq2": {"celery_address": "192.0.2.0/24"},
+            "db": {"celery_address": "127.0.0.1"},
+            "w1": {},
+            "outside": {"celery_address": "192.0.2.9"},
+        },
+        {
+            "rabbitmq": group("mq", "mq2"),
+            "postgresql": group("db"),
+            "celery_workers": group("w1"),
+            "elsewhere": group("outside"),
+        },
+        celery_workers=WORKERS,
+        celery_allowed_clients=["10.0.0.5/24"],
+        **variables,
     )
-    assert done.returncode == 2
-    assert list((tmp_path / "out").iterdir()) == []
-    expected = [
-        "The inventory does not describe a cluster that can work",
-        "celery_name is 'Shop': write a lower-case letter",
-        "celery_app is not set: write what",
-        "the group rabbitmq has 2 hosts",
-        "celery_workers.default.memory: unknown option",
-        "celery_workers.Video: a kind of worker is",
-        "celery_workers.Video.queues has 'a b'",
-        "celery_workers.Video.environment: 'A-B' is not a name",
-        "celery_workers.mail.hosts: the pattern 'nowhere' matches no host",
-        "outside is matched by celery_workers but is in none",
-        "celery_workers.none is None: write a mapping",
-        "celery_address of mq2 is '192.0.2.0/24': write one address",
-        "celery_address of db is 127.0.0.1, which leads every other host to itself",
-        "the address of w1 is unknown: set celery_address",
-        "celery_allowed_clients is '192.0.2.1': write a list",
-    ]
+
+
+def test_fifteen_mistakes_are_told_at_once_and_no_host_is_contacted(tmp_path: Path) -> None:
+    done = play(tmp_path, wrong_inventory(), CHECK)
     output = done.stdout + done.stderr
+    assert done.returncode == 2
+    expected = [
+        "CC101 error: celery_name is 'Shop': write",
+        "CC102 error: celery_app is not set: write",
+        "CC103 error: group rabbitmq has 2 hosts",
+        "CC112 error: celery_settings.beat_schedule is set",
+        "celery_workers.default.queues",
+        "celery_workers.default.pool is 'process'",
+        "celery_workers.default.memory",
+        "celery_workers.Video ",
+        "celery_workers.Video.queues has 'a b'",
+        "celery_workers.mail.hosts",
+        "outside",
+        "celery_workers.none ",
+        "celery_workers.long.stop_timeout",
+        "mq2: celery_address is '192.0.2.0/24'",
+        "db: celery_address is ",
+        "write 10.0.0.0/24",
+        "CC901 error: celery_databse_port is a variable that no role of this collection reads: write "
+        "celery_database_port",
+        "CC903 error: celery_broker_port ",
+    ]
     assert [message for message in expected if message not in output] == []
+    assert len(expected) >= 15
+    assert "No host was changed" in output
     assert "Traceback" not in output
-    assert "UNREACHABLE" not in output
+    # The next task would have tried to reach them.
+    assert "Contact the host" not in output and "UNREACHABLE" not in output
+
+
+def test_a_warning_is_shown_and_stops_nothing(tmp_path: Path) -> None:
+    wanted = small(worker_ramp=1)
+    done = play(tmp_path, wanted, CHECK.split("    - name: Contact")[0])
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = " ".join((done.stdout + done.stderr).split())
+    assert "CC902 warning: worker_ramp is a variable that no role of this collection reads" in text
+    assert "CC114 warning: group celery_beat is empty" in text
+
+
+def small(**variables: Any) -> dict[str, Any]:
+    return inventory(
+        {"one": {}, "two": {}},
+        {
+            "rabbitmq": group("one"),
+            "postgresql": group("one"),
+            "celery_source": group("one"),
+            "celery_workers": group("two"),
+        },
+        **{"celery_app": "shop.celery:app", **variables},
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        # What waits for the facts of a host is nobody's mistake.
+        ({"celery_workers": {"a": {"queues": ["celery"], "concurrency": "{{ ansible_facts.processor_vcpus }}"}}}, ""),
+        ({"rabbitmq_open_files": "{{ ansible_facts.memtotal_mb }}"}, ""),
+        ({"celery_vhost": "{{ celery_name }}/a", "code_python": "{{ celery_root }}/python"}, ""),
+        ({"celery_root": "{{ 'a' | no_such_filter }}"}, "CC904 error: one: celery_root cannot be computed"),
+        ({"celery_app": "{{ lookup('ansible.builtin.file', '/no/such/file') }}"}, "celery_app cannot be computed"),
+    ],
+)
+def test_expressions_are_computed_before_the_facts_are_known(
+    tmp_path: Path, variables: dict[str, Any], message: str
+) -> None:
+    done = play(tmp_path, small(**variables), CHECK.split("    - name: Contact")[0])
+    text = " ".join((done.stdout + done.stderr).split())
+    assert (done.returncode == 0) == (message == ""), text
+    assert message in text
+
+
+def test_a_cluster_variable_that_differs_between_hosts_is_refused(tmp_path: Path) -> None:
+    wanted = small()
+    wanted["all"]["children"]["celery_workers"]["vars"] = {"celery_broker_port": 5672}
+    done = play(tmp_path, wanted, CHECK)
+    assert done.returncode == 2
+    text = " ".join((done.stdout + done.stderr).split())
+    assert "CC111 error: celery_broker_port is one thing on one and another on two" in text
+
+
+def test_the_play_has_the_last_word(tmp_path: Path) -> None:
+    check = CHECK.split("    - name: Contact")[0].replace("  tasks:", "  vars: {celery_name: Play}\n  tasks:")
+    done = play(tmp_path, small(celery_name="inventory"), check)
+    assert done.returncode == 2
+    assert "celery_name is 'Play'" in done.stdout + done.stderr

@@ -19,6 +19,7 @@ PASSWORDS = dict.fromkeys(broker_state.ROLES, "secret")
 def test_the_filters_are_the_functions_of_the_model() -> None:
     functions = [
         broker_state.rabbitmq_desired,
+        links.canaries,
         links.probes,
         text.broker_url,
         text.database_url,

@@ -106,7 +106,7 @@ def test_a_failure_says_where_and_what_was_done_before(tmp_path: Path, call) -> 
     ("entry", "message"),
     [
         ({"content": "x", "mode": 0o640}, "the mode 416 is not a quoted octal number"),
-        ({"path": "/a\0b", "content": "x"}, "null byte"),
+        ({"path": "/a\0b", "content": "x"}, "null "),
         ({"content": "x", "parts": ["/x"]}, "mutually exclusive"),
         ({}, "state is file but any of the following are missing: content, parts"),
         ({"state": "link"}, "state is link but all of the following are missing: src"),

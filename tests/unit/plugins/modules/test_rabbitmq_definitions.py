@@ -110,7 +110,7 @@ def handler_for(broker: Broker) -> type[http.server.BaseHTTPRequestHandler]:
             else:
                 self.answer(broker.handle(self.command, self.path, actor, json.loads(payload or b"{}")))
 
-        do_GET = do_PUT = do_DELETE = any_method  # noqa: N815
+        do_GET = do_PUT = do_DELETE = any_method  # noqa: N815 - names that http.server calls
 
         def log_message(self, *_: Any) -> None:
             pass

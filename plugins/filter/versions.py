@@ -1,0 +1,30 @@
+# Copyright: (c) 2026, The taskfleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the versions of a release and of the broker work together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..plugin_utils.problems import Problems, report
+from ..plugin_utils.versions import check_versions
+
+
+def version_problems(versions: Mapping[str, str], settings: Mapping[str, Any], host: str) -> dict[str, Any]:
+    problems = Problems()
+    known = {name: str(versions.get(name) or "") for name in ("broker", "celery", "kombu")}
+    check_versions(known["broker"], known["celery"], known["kombu"], settings, problems, host)
+    return {
+        "errors": [str(problem) for problem in problems.errors],
+        "warnings": [str(problem) for problem in problems.warnings],
+        "report": report(problems),
+    }
+
+
+class FilterModule:
+    """A thin skin on plugin_utils."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"version_problems": version_problems}

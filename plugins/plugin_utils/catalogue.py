@@ -1,0 +1,734 @@
+# Copyright: (c) 2026, The taskfleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every problem the model knows, by its code. docs/problems.md is made from this table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+ERROR = "error"
+WARNING = "warning"
+
+
+class Kind(NamedTuple):
+    """``title``: what is wrong, in one line. ``why``: what would happen, and what to do. A code is never reused."""
+
+    severity: str
+    title: str
+    why: str
+
+
+#: First digit -> what the codes of that hundred are about.
+CHAPTERS = {
+    "1": "Groups and the cluster as a whole",
+    "2": "Kinds of workers",
+    "3": "Queues",
+    "4": "Budgets",
+    "5": "Addresses and access",
+    "6": "Identities and secrets",
+    "7": "Paths",
+    "8": "Hosts and versions",
+    "9": "Variables",
+}
+
+CATALOGUE: dict[str, Kind] = {
+    # --- 1: groups ---------------------------------------------------------------------------------------------------
+    "CC101": Kind(
+        ERROR,
+        "The name of the cluster cannot be carried everywhere",
+        "celery_name becomes part of systemd units, node names, broker users and paths. It is a lower-case letter "
+        "followed by up to 24 of a-z, 0-9 and _.",
+    ),
+    "CC102": Kind(
+        ERROR, "No application is named", "Every Celery process loads celery_app: write what `celery -A` takes."
+    ),
+    "CC103": Kind(
+        ERROR,
+        "The number of brokers",
+        "An even number of brokers cannot decide which half goes on when the network between them breaks. This version "
+        "deploys exactly one broker.",
+    ),
+    "CC104": Kind(
+        ERROR,
+        "More than one source of the code",
+        "The group celery_source holds the one host whose tree is the code; with two of them nobody knows which is.",
+    ),
+    "CC105": Kind(
+        ERROR,
+        "More than one database host",
+        "The group postgresql holds at most one host: the collection sets up no replication.",
+    ),
+    "CC106": Kind(
+        ERROR,
+        "Nowhere to store results",
+        "Without results nothing can be proved: add a host to the group postgresql, or write the URL of an existing "
+        "result backend into celery_result_backend_url.",
+    ),
+    "CC107": Kind(
+        ERROR, "No workers", "A cluster needs at least one kind of worker and at least one host that runs it."
+    ),
+    "CC108": Kind(
+        ERROR,
+        "A pattern matches no host",
+        "A kind of worker whose pattern matches nobody runs nowhere, and its queues are consumed by nobody.",
+    ),
+    "CC109": Kind(
+        ERROR,
+        "A host of a worker is outside the cluster",
+        "A host that runs a worker needs the certificate, the code and the access that the hosts of the cluster's "
+        "groups get: add it to the group celery_workers.",
+    ),
+    "CC110": Kind(
+        ERROR,
+        "A pattern names an unknown group or host",
+        "An inventory pattern names what the inventory has. A misspelled part of it would be passed over in silence.",
+    ),
+    "CC111": Kind(
+        ERROR,
+        "A cluster variable differs between hosts",
+        "The variables celery_* describe the whole cluster: write each of them once, into group_vars/all.",
+    ),
+    "CC112": Kind(
+        ERROR,
+        "Beat has a schedule and no host",
+        "celery_settings has a beat_schedule and the group celery_beat is empty: no periodic task would ever be sent.",
+    ),
+    "CC113": Kind(
+        WARNING,
+        "Beat runs on the first of several hosts",
+        "Two running beats would send every periodic task twice, so only the first host of the group runs it.",
+    ),
+    "CC114": Kind(
+        WARNING,
+        "Without beat, results are never deleted",
+        "Celery deletes expired results with a periodic task, which only beat sends.",
+    ),
+    # --- 2: kinds of workers -----------------------------------------------------------------------------------------
+    "CC201": Kind(
+        ERROR,
+        "The name of a kind of worker cannot be carried everywhere",
+        "The name becomes part of systemd units, node names and paths. It is a lower-case letter followed by up to "
+        "30 of a-z, 0-9 and _.",
+    ),
+    "CC202": Kind(
+        ERROR,
+        "Two kinds of workers have one name",
+        "YAML tells the number 1 from the text '1'; units and node names do not. Two workers with one node name "
+        "answer for each other.",
+    ),
+    "CC203": Kind(
+        ERROR,
+        "celery_workers, a kind or an option is written as something else",
+        "celery_workers and each kind are mappings, and each option has its type. A text that looks like a number, "
+        "such as '4' in quotes, is a text.",
+    ),
+    "CC204": Kind(
+        ERROR,
+        "Unknown option of a worker",
+        "A misspelled option would be passed over in silence, and the worker would run without it.",
+    ),
+    "CC205": Kind(
+        ERROR,
+        "A value that the option does not take",
+        "Neither Celery nor systemd would start the worker with it.",
+    ),
+    "CC206": Kind(
+        ERROR,
+        "A number out of range",
+        "Celery reads 0 as 'not given' and falls back to its own default: concurrency 0 starts one child per "
+        "processor, prefetch_multiplier 0 reserves four messages per child. Leave the option out for Celery's "
+        "default.",
+    ),
+    "CC207": Kind(
+        ERROR,
+        "A kind of worker without queues",
+        "Without names of queues Celery consumes the default queue, which another kind may be meant for.",
+    ),
+    "CC208": Kind(
+        ERROR,
+        "The name of a queue cannot be carried everywhere",
+        "Queues are separated by commas on the command line and become part of the broker's permissions. A name "
+        "starts with a letter or digit, followed by up to 200 letters, digits and . _ : -.",
+    ),
+    "CC209": Kind(
+        ERROR,
+        "A kind names a queue more than once",
+        "It consumes the queue once all the same. Mostly the second one was meant to be another queue.",
+    ),
+    "CC210": Kind(
+        ERROR,
+        "The environment of a kind cannot be written",
+        "The environment becomes a file that systemd and shells read alike: names are letters, digits and _, and "
+        "values hold no line break or other control character.",
+    ),
+    "CC211": Kind(
+        ERROR,
+        "An argument that is no text",
+        "YAML reads some words as something else, such as on, no and null: write them in quotes.",
+    ),
+    "CC212": Kind(
+        ERROR,
+        "An argument that the collection sets itself",
+        "Celery takes the last of two, so that the model, and everything derived from it, would speak of another "
+        "worker: two nodes may get one name, connections are miscounted, a stop kills running tasks. What is an "
+        "option of the kind is written there, the rest belongs to systemd and the collection. An empty --pidfile= is "
+        "allowed.",
+    ),
+    "CC213": Kind(
+        WARNING,
+        "An argument empties the queues",
+        "--purge throws away all waiting tasks whenever the worker starts: after each deployment, crash and reboot.",
+    ),
+    "CC214": Kind(
+        ERROR,
+        "autoscale is not the least and the most number of children",
+        "Write a list of two whole numbers: the least, which may be 0, and the most, at least 1 and not below it.",
+    ),
+    "CC215": Kind(
+        ERROR,
+        "autoscale without prefork",
+        "A smaller pool gives memory back with prefork only. The pools of threads and solo cannot grow at all, and "
+        "greenlets that wait cost next to nothing: write the largest number as concurrency.",
+    ),
+    "CC216": Kind(
+        ERROR,
+        "autoscale on quorum queues",
+        "A worker on quorum queues cannot change how many messages it reserves, so it grows without getting more to "
+        "do. One quorum queue is enough for this.",
+    ),
+    "CC217": Kind(
+        WARNING,
+        "concurrency beside autoscale",
+        "With autoscale the number of children moves between its two numbers, and concurrency says nothing.",
+    ),
+    "CC218": Kind(
+        ERROR,
+        "concurrency with the solo pool",
+        "The solo pool runs one task at a time, in the process that also talks to the broker. A larger number would "
+        "only make it reserve more messages, which wait while other workers are idle.",
+    ),
+    "CC219": Kind(
+        ERROR,
+        "A limit that the pool ignores",
+        "Celery takes the option and does nothing with it: the task would run for ever, the process grow for ever. "
+        "prefork enforces all limits. gevent enforces time_limit, for a task that waits for something now and then. "
+        "threads, eventlet and solo enforce none.",
+    ),
+    "CC220": Kind(
+        ERROR,
+        "soft_time_limit is not below time_limit",
+        "The soft limit raises an exception, so that the task can tidy up; at the hard limit the process is killed.",
+    ),
+    "CC221": Kind(
+        ERROR,
+        "stop_timeout is below time_limit",
+        "A stop would kill tasks that are still allowed to run. Left out, it is time_limit and 60 seconds.",
+    ),
+    # --- 3: queues ---------------------------------------------------------------------------------------------------
+    "CC301": Kind(
+        ERROR,
+        "A queue has a name of Celery or the broker",
+        "RabbitMQ keeps names with amq. for itself. Celery uses celeryev, celery.pidbox, *.celery.pidbox and "
+        "celery_delayed_*: whoever may write to a pidbox can shut workers down.",
+    ),
+    "CC302": Kind(
+        ERROR,
+        "A queue is a dot-suffix of another (quorum queues)",
+        "For quorum queues a message with an ETA or a countdown waits in the broker, which then delivers it by the "
+        "end of its name: one for bulk.mail also reaches mail, and the task runs twice. No queue may be another one "
+        "without its first words.",
+    ),
+    "CC303": Kind(
+        WARNING,
+        "A queue is a dot-suffix of another",
+        "It does no harm as long as no queue of the application is a quorum queue. With the first one, delayed tasks "
+        "for bulk.mail would also run from mail. celery_settings asks for none, the application itself may.",
+    ),
+    "CC304": Kind(
+        ERROR,
+        "A route to a queue nobody consumes",
+        "The tasks would wait for ever, and the broker's permissions know the consumed queues only.",
+    ),
+    "CC305": Kind(
+        ERROR,
+        "Nobody consumes the default queue",
+        "celery_settings.task_default_queue is where every task without a route is sent. It would wait there for ever.",
+    ),
+    "CC306": Kind(
+        WARNING,
+        "Nobody consumes the queue celery",
+        "Celery sends tasks without a route to the queue celery unless the application says otherwise. If it does, "
+        "write the same into celery_settings.task_default_queue.",
+    ),
+    "CC307": Kind(
+        ERROR,
+        "A queue is consumed on no host",
+        "The patterns of all kinds that consume it match no host, so its tasks would wait for ever.",
+    ),
+    "CC308": Kind(
+        ERROR,
+        "The broker's consumer timeout is too short",
+        "RabbitMQ closes the channel of a worker that has not acknowledged a message in time. A worker holds one for "
+        "as long as the longest task and the longest stop together. Left out, rabbitmq_consumer_timeout (seconds) is "
+        "twice the longest stop_timeout.",
+    ),
+    # --- 4: budgets --------------------------------------------------------------------------------------------------
+    "CC401": Kind(
+        ERROR,
+        "More database connections than there are",
+        "Each child of a prefork worker keeps a connection, other pools open one for each result they store at "
+        "the same time. Beyond max_connections PostgreSQL refuses logins: tasks run and their results are lost. "
+        "Ten connections are assumed for the application on the source host.",
+    ),
+    "CC402": Kind(
+        WARNING,
+        "The database connections are nearly used up",
+        "The cluster needs more than four fifths of them. While a release replaces another one, the workers of "
+        "both run, and an operator needs a connection too.",
+    ),
+    "CC404": Kind(
+        ERROR,
+        "More connections than the broker can open",
+        "Each connection of a worker is a socket of the broker. Beyond rabbitmq_open_files it accepts no more, "
+        "and workers that reconnect stay outside.",
+    ),
+    # --- 5: addresses and access -------------------------------------------------------------------------------------
+    "CC501": Kind(
+        ERROR,
+        "The address of a host is unknown",
+        "Other hosts reach a host at celery_address, else at ansible_host where that is an address, else at the "
+        "default address among its facts.",
+    ),
+    "CC502": Kind(
+        ERROR,
+        "An address that is neither an address nor a host name",
+        "celery_address goes into certificates, URLs and pg_hba.conf. It is one IPv4 or IPv6 address or one host "
+        "name: no port, no network, no zone.",
+    ),
+    "CC503": Kind(
+        ERROR,
+        "A loopback address for a host that others must reach",
+        "A loopback address leads each host to itself. It is accepted for a cluster of one host.",
+    ),
+    "CC504": Kind(
+        ERROR,
+        "A user of the database without a known address",
+        "pg_hba.conf lets addresses in. For a host whose celery_address is a name they come from its facts.",
+    ),
+    "CC505": Kind(
+        WARNING,
+        "An address at which others do not reach a host",
+        "The unspecified address, multicast addresses and link-local addresses of IPv6 are valid, but lead no "
+        "other host to this one.",
+    ),
+    "CC507": Kind(
+        ERROR,
+        "Two hosts with one address",
+        "One machine under two names would run every unit twice, and each run would undo what the other wrote. "
+        "Machines behind forwarded ports need a celery_address each.",
+    ),
+    "CC510": Kind(
+        ERROR,
+        "The allowed clients are no list",
+        "celery_allowed_clients is a list of addresses, networks and host names.",
+    ),
+    "CC511": Kind(
+        ERROR,
+        "An allowed client is no address, network or name",
+        "pg_hba.conf takes one address, a network or a host name. Quote what YAML could take for a number.",
+    ),
+    "CC512": Kind(
+        ERROR,
+        "An address with the mask of a network",
+        "10.0.0.5/24 names one host and 256 addresses at once. Write the network (10.0.0.0/24) or the host "
+        "(10.0.0.5): guessing wrong would let strangers in or friends out.",
+    ),
+    "CC513": Kind(
+        ERROR,
+        "An allowed network is too wide",
+        "An IPv4 network may hold up to celery_allowed_clients_max addresses (256 unless set), an IPv6 network as "
+        "many or one /64, whichever is more. A network of all addresses and the words all, samehost and samenet "
+        "are refused whatever the limit is.",
+    ),
+    "CC514": Kind(
+        WARNING,
+        "An allowed client is there already",
+        "It repeats another entry, lies in a wider one, or is a host of the inventory, which needs no entry.",
+    ),
+    "CC515": Kind(
+        WARNING,
+        "An allowed client is a name",
+        "For each connection PostgreSQL looks the client's address up backwards (PTR) and the name it finds "
+        "forwards again (A or AAAA). Both records must exist and agree, and who controls the DNS controls who may "
+        "try to log in.",
+    ),
+    "CC516": Kind(
+        ERROR,
+        "An allowed client with a zone",
+        "The zone of an address (fe80::1%eth0) names a link of one machine; pg_hba.conf cannot carry it.",
+    ),
+    "CC517": Kind(
+        ERROR,
+        "The limit of allowed networks is no number",
+        "celery_allowed_clients_max is the number of addresses that one network of celery_allowed_clients may hold.",
+    ),
+    # --- 6: identities and secrets -----------------------------------------------------------------------------------
+    "CC601": Kind(
+        ERROR,
+        "An empty password",
+        "Remove the variable, and a password is made and kept in celery_secrets_directory.",
+    ),
+    "CC602": Kind(
+        ERROR,
+        "A well-known password or a placeholder",
+        "Such passwords are tried first. What examples and templates leave behind, the names of the cluster and "
+        "of its users, and repetitions of one character are no secrets.",
+    ),
+    "CC603": Kind(
+        ERROR,
+        "A password of less than 8 characters",
+        "It can be guessed in a short time by everybody who reaches the service.",
+    ),
+    "CC604": Kind(
+        WARNING,
+        "A password of less than 12 characters",
+        "It may be guessed. The passwords that the collection makes have 40 characters.",
+    ),
+    "CC605": Kind(
+        WARNING,
+        "Two identities with one password",
+        "Each identity may do what its work needs and no more. Who learns a shared password has the rights of both.",
+    ),
+    "CC606": Kind(
+        ERROR,
+        "A password with a control character",
+        "Passwords reach the services in environment files, in which a line break or control character has no "
+        "form that systemd and a shell read alike. All other characters are carried.",
+    ),
+    "CC607": Kind(
+        ERROR,
+        "A password that is no text",
+        "YAML reads digits, true and null as other things than text, and what they become is not what was written.",
+    ),
+    "CC608": Kind(
+        ERROR,
+        "A password of Flower that lets nobody in",
+        "Flower splits its list of logins at commas and compares ASCII only.",
+    ),
+    "CC609": Kind(
+        ERROR,
+        "A stored form in place of a password",
+        "PostgreSQL takes md5... and SCRAM-SHA-256$... for the stored form of another password; the workers would "
+        "log in with the wrong one.",
+    ),
+    "CC610": Kind(
+        ERROR,
+        "A name of an identity is no text",
+        "The names of users, of the database and of the virtual host are texts.",
+    ),
+    "CC611": Kind(
+        ERROR,
+        "Broker users that RabbitMQ cannot carry",
+        "The management API separates name and password by a colon, RabbitMQ drops spaces around a name, and AMQP "
+        "carries 255 bytes.",
+    ),
+    "CC612": Kind(
+        ERROR,
+        "A virtual host that cannot be carried",
+        "Clients read an empty name as /, AMQP carries 255 bytes, and environment files carry no control characters.",
+    ),
+    "CC613": Kind(
+        ERROR,
+        "A database role that PostgreSQL reads otherwise",
+        "The name stands without quotes in pg_hba.conf, where all, +name, @name and /name have a meaning of their "
+        "own. PostgreSQL keeps 63 bytes. Roles of the system would lose their rights.",
+    ),
+    "CC614": Kind(
+        ERROR,
+        "A database that PostgreSQL reads otherwise",
+        "The name stands without quotes in pg_hba.conf, where all, sameuser and others have a meaning of their "
+        "own. PostgreSQL keeps 63 bytes. Databases of the system would change their owner.",
+    ),
+    "CC615": Kind(
+        ERROR,
+        "A user of Flower that cannot log in",
+        "Flower takes name:password, several of them separated by commas, and compares ASCII only.",
+    ),
+    "CC616": Kind(
+        ERROR,
+        "An account that cannot be created",
+        "Accounts have up to 32 letters, digits, _ and -; the one that builds environments has -build after "
+        "celery_user, which leaves 26.",
+    ),
+    "CC617": Kind(
+        ERROR,
+        "An account of the system as the cluster's own",
+        "The role locks the password of celery_user, and sets its shell and home directory. Another service would "
+        "lose its account.",
+    ),
+    # --- 7: paths ----------------------------------------------------------------------------------------------------
+    "CC701": Kind(
+        ERROR,
+        "A path that is no path",
+        "It is empty or no text.",
+    ),
+    "CC702": Kind(
+        ERROR,
+        "A relative path",
+        "It would mean another directory for each process that reads it. A relative celery_secrets_directory "
+        "would make new passwords and a new authority wherever the playbook is started.",
+    ),
+    "CC703": Kind(
+        ERROR,
+        "A directory of the system",
+        "The roles set owner and mode of their directories, and the whole source tree is copied. Name a directory "
+        "of its own.",
+    ),
+    "CC704": Kind(
+        ERROR,
+        "A path with ..",
+        "Where it leads depends on links on the way. Write the path it shall mean.",
+    ),
+    "CC705": Kind(
+        ERROR,
+        "A path with a character that is not carried",
+        "Unit files, configuration files, PYTHONPATH and a shell hold these paths without quotes: a space, % or : "
+        "would make another path of it.",
+    ),
+    "CC706": Kind(
+        ERROR,
+        "A directory that is lost at a reboot",
+        "Temporary directories (/tmp, /run and their like) are emptied at a reboot or before. Code, keys and state "
+        "must last.",
+    ),
+    "CC707": Kind(
+        WARNING,
+        "The secrets are lost at a reboot",
+        "Without celery_secrets_directory the next run makes a new authority and new passwords, and nothing "
+        "trusts the old ones.",
+    ),
+    "CC708": Kind(
+        ERROR,
+        "A directory that the services cannot enter",
+        "The units run with ProtectHome and PrivateTmp: /home, /root, /run/user, /tmp and /var/tmp are empty for "
+        "them. Nobody but root enters /root.",
+    ),
+    "CC709": Kind(
+        ERROR,
+        "An interpreter that the services cannot start",
+        "An environment links to its interpreter. Below /root, a home directory or /tmp the services do not see it.",
+    ),
+    "CC710": Kind(
+        ERROR,
+        "Two roles keep one directory",
+        "Each would set its own owner and mode, run after run, and one service could not read its key.",
+    ),
+    "CC711": Kind(
+        ERROR,
+        "Tasks could replace the code they run",
+        "celery_state_directory and celery_directories belong to the account of the services. They must not be, "
+        "hold or lie in what the roles keep below celery_root.",
+    ),
+    "CC712": Kind(
+        ERROR,
+        "The source tree and the releases are in each other's way",
+        "A release that lies in the tree is copied into the next one; a tree below the releases is removed with "
+        "them; a tree that is given to the services changes its owner.",
+    ),
+    "CC713": Kind(
+        ERROR,
+        "The secrets would travel with the code",
+        "celery_secrets_directory lies in the tree that is copied to every host: each of them would have the key "
+        "of the authority and all passwords.",
+    ),
+    "CC714": Kind(
+        WARNING,
+        "Tasks write into the source tree",
+        "Each file they write there makes a new release, and a file that changes while the tree is copied stops "
+        "the play. Leave the directory out by code_exclude.",
+    ),
+    "CC715": Kind(
+        ERROR,
+        "The environment lies outside the tree",
+        "With code_environment sync the environment travels with the tree: code_environment_path is relative to it.",
+    ),
+    "CC716": Kind(
+        ERROR,
+        "An exclude pattern that cannot be read",
+        "code_exclude takes the part of rsync's patterns that is compared alike everywhere: names with * ? and "
+        "[...], paths, and directories.",
+    ),
+    "CC720": Kind(
+        ERROR,
+        "A configuration file without a usable name",
+        "dest is the name of a file in the config directory below celery_root; directories are not made there.",
+    ),
+    "CC721": Kind(
+        ERROR,
+        "A configuration file would replace one of the collection",
+        "The collection keeps environments, settings and certificates in the same directory.",
+    ),
+    "CC722": Kind(
+        ERROR,
+        "Two configuration files with one name",
+        "The second would replace the first in every run.",
+    ),
+    "CC723": Kind(
+        ERROR,
+        "A mode that is not quoted octal digits",
+        "YAML reads 0640 as the number 416, which as digits is another mode.",
+    ),
+    # --- 8: hosts ----------------------------------------------------------------------------------------------------
+    "CC801": Kind(
+        ERROR,
+        "A host is not a supported one",
+        "The collection is made and tested for Debian 12 and 13 with systemd. Elsewhere packages and paths differ.",
+    ),
+    "CC802": Kind(
+        ERROR,
+        "A name does not lead to its host",
+        "Names are resolved on the host that will connect, because its /etc/hosts and its name servers count, not "
+        "those of the controller. A name that leads to a loopback address leads a host to itself.",
+    ),
+    "CC803": Kind(
+        ERROR,
+        "A service that runs cannot be reached",
+        "Somebody listens on the port, or should because it is outside the inventory, and a host that must connect "
+        "to it cannot. A firewall between them is the usual reason.",
+    ),
+    "CC804": Kind(
+        WARNING,
+        "A port gives no answer",
+        "Nothing listens there yet, and still a connection should be refused at once. Silence, or no route, means that "
+        "something between the hosts drops it, and that the service will not be reached either.",
+    ),
+    "CC805": Kind(
+        ERROR,
+        "A clock is wrong",
+        "Certificates and package lists are valid from one time to another, tasks have times at which they run or "
+        "expire, and results are deleted by their age. Run a time service on every host and on the controller.",
+    ),
+    "CC806": Kind(
+        WARNING,
+        "A clock differs",
+        "Celery and Flower report workers whose clocks differ, and times of tasks are wrong by as much. Run a time "
+        "service on every host and on the controller.",
+    ),
+    "CC807": Kind(
+        ERROR,
+        "Not enough room for a release",
+        "A release is made beside the one that runs, with an environment of its own. A disk that becomes full "
+        "meanwhile harms the services that run. celery_disk_required_mb says how much one needs. Small files also use "
+        "inodes.",
+    ),
+    "CC808": Kind(
+        ERROR,
+        "A directory cannot be written",
+        "What the collection places on a host goes there: the file system must not be read-only, and no file may be in "
+        "the way.",
+    ),
+    "CC809": Kind(
+        ERROR,
+        "The interpreter is missing",
+        "Environments are made with the interpreter that code_python names. It is never downloaded.",
+    ),
+    "CC810": Kind(
+        WARNING,
+        "The interpreter is not there yet",
+        "A package of celery_apt_packages, or of the collection, has the name of the interpreter. If it does not bring "
+        "it, the release cannot be made.",
+    ),
+    "CC811": Kind(
+        ERROR,
+        "The interpreter is too old",
+        "The agent in every Celery process and the tool that makes environments refuse it.",
+    ),
+    "CC812": Kind(
+        WARNING,
+        "The interpreter is old",
+        "Current releases of Celery do not install on it. The newest one that does is taken, unless the application "
+        "names a version.",
+    ),
+    "CC813": Kind(
+        ERROR,
+        "The interpreter is below a closed directory",
+        "The services run as an account without privileges, and see no home directory at all. An interpreter below "
+        "one, or below a directory that others may not enter, works for root and fails for them.",
+    ),
+    "CC814": Kind(
+        ERROR,
+        "The workers may use more memory than the host has",
+        "memory_max protects the rest of a host from its workers. Limits that exceed the RAM together protect nothing: "
+        "the kernel kills whatever it likes, the broker or the database included.",
+    ),
+    "CC851": Kind(
+        WARNING,
+        "Classic queues on RabbitMQ 4 with kombu 5.7",
+        "kombu 5.7 limits each consumer instead of the channel on RabbitMQ 4 and newer. Messages with an ETA or "
+        "countdown (and retries) then count against the limit until they are due, and block the worker. Quorum "
+        "queues on topic exchanges let the broker hold such messages back.",
+    ),
+    "CC852": Kind(
+        ERROR,
+        "Quorum queues with a Celery that does not know them",
+        "Celery before 5.5 asks for a limit per channel, which quorum queues refuse, and ignores "
+        "task_default_queue_type.",
+    ),
+    "CC853": Kind(
+        WARNING,
+        "Quorum queues on a direct exchange",
+        "The broker holds messages with an ETA or countdown back through topic exchanges only. On a direct "
+        "exchange Celery logs a warning, and they block the worker until they are due.",
+    ),
+    "CC854": Kind(
+        ERROR,
+        "RabbitMQ 4.3 with Celery before 5.7",
+        "RabbitMQ 4.3 refuses queues that are neither durable nor exclusive, and Celery before 5.7 makes its "
+        "control and event queues so: workers do not start. Celery 5.6 can be told otherwise by "
+        "control_queue_exclusive and event_queue_exclusive.",
+    ),
+    "CC855": Kind(
+        WARNING,
+        "Celery 4 does not verify the broker",
+        "A URL with ?ssl=1 is encrypted, and the certificate is not looked at. The services of the cluster verify "
+        "it nevertheless, because the agent sets the options; what the application publishes outside them does "
+        "not.",
+    ),
+    "CC856": Kind(
+        ERROR,
+        "An upgrade of RabbitMQ that skips a step",
+        "Supported in place are 3.10 to 3.11, 3.11.18 to 3.12, 3.12 to 3.13, 3.13 to 4.0, 4.1 or 4.2, any of "
+        "these to a later one up to 4.2, and 4.2 to 4.3. Before each step all stable feature flags must be "
+        "enabled, or the broker does not start.",
+    ),
+    "CC857": Kind(
+        ERROR,
+        "A downgrade of RabbitMQ",
+        "RabbitMQ supports no downgrade: the older version may not read the data of the newer one.",
+    ),
+    # --- 9: variables ------------------------------------------------------------------------------------------------
+    "CC901": Kind(
+        ERROR,
+        "An unknown variable of this collection",
+        "Names that begin with celery_ belong to this collection. One that no role reads is a misspelling, and what "
+        "was meant would silently keep its default.",
+    ),
+    "CC902": Kind(
+        WARNING,
+        "A variable that looks like one of this collection",
+        "It has the prefix of a role of this collection, and no role reads it. It may be a misspelling, or belong to "
+        "another collection.",
+    ),
+    "CC903": Kind(
+        ERROR,
+        "A variable has the wrong type or a value that is not among its choices",
+        "The documentation of the role says what a variable takes; `ansible-doc -t role` shows it.",
+    ),
+    "CC904": Kind(
+        ERROR,
+        "A variable cannot be computed",
+        "Its expression fails on the controller, so it would fail on every host. Expressions that wait for the facts "
+        "of a host are no problem.",
+    ),
+}

@@ -1,0 +1,83 @@
+# Copyright: (c) 2026, The taskfleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cluster as a whole: its name, its application, and how many hosts each group may have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from .model import Inventory
+from .problems import Problems
+
+#: Names travel into systemd unit names, node names, broker users and paths: keep what all of them carry. The longest
+#: account made from one is <name>-source, and useradd takes 32 characters.
+NAME = re.compile(r"[a-z][a-z0-9_]{0,24}")
+
+
+def check_groups(members: Mapping[str, Sequence[str]], inventory: Inventory, problems: Problems) -> None:
+    """members: each group of the interface -> its hosts."""
+    settings = inventory.settings
+    name = settings.get("celery_name")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        problems.add(
+            "CC101", "celery_name", f"is {name!r}", "write a lower-case letter followed by up to 24 of a-z, 0-9 and _"
+        )
+    if not settings.get("celery_app"):
+        problems.add("CC102", "celery_app", "is not set", "write what `celery -A` takes, for example shop.celery:app")
+    _check_brokers(members["rabbitmq"], problems)
+    for code, group in (("CC104", "celery_source"), ("CC105", "postgresql")):
+        if len(members[group]) > 1:
+            problems.add(
+                code,
+                f"group {group}",
+                f"has {len(members[group])} hosts ({', '.join(members[group])}), at most one is possible",
+                "keep one of them",
+            )
+    if not members["postgresql"] and not settings.get("celery_result_backend_url"):
+        problems.add(
+            "CC106",
+            "group postgresql",
+            "is empty and celery_result_backend_url is not set",
+            "add the database host to the group, or write the URL of an existing result backend",
+        )
+    _check_beat(members["celery_beat"], settings, problems)
+
+
+def _check_brokers(brokers: Sequence[str], problems: Problems) -> None:
+    if len(brokers) == 1:
+        return
+    if not brokers:
+        problems.add("CC103", "group rabbitmq", "is empty", "add the host that shall run the broker")
+        return
+    what = f"has {len(brokers)} hosts ({', '.join(brokers)})"
+    if len(brokers) % 2 == 0:
+        what += ", and an even number of brokers cannot outvote a broken network"
+    problems.add("CC103", "group rabbitmq", what, "keep one: this version deploys exactly one broker")
+
+
+def _check_beat(beat: Sequence[str], settings: Mapping[str, object], problems: Problems) -> None:
+    wanted = settings.get("celery_settings")
+    if not beat:
+        if isinstance(wanted, Mapping) and wanted.get("beat_schedule"):
+            problems.add(
+                "CC112",
+                "celery_settings.beat_schedule",
+                "is set and the group celery_beat is empty",
+                "add the host that shall send the periodic tasks to the group celery_beat",
+            )
+        else:
+            problems.add(
+                "CC114",
+                "group celery_beat",
+                "is empty, so nobody deletes expired results",
+                "add one host to the group, or delete them another way",
+            )
+    elif len(beat) > 1:
+        problems.add(
+            "CC113",
+            "group celery_beat",
+            f"has {len(beat)} hosts; beat runs on {beat[0]} only",
+            "keep one, or leave the others as a note of where it may move",
+        )

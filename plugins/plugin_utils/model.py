@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, The taskfleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cluster as one immutable value: the types that topology.py fills and everything else reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+#: The groups of the inventory interface; a host of none of them is not part of the cluster.
+GROUPS = ("rabbitmq", "postgresql", "celery_source", "celery_workers", "celery_beat", "flower")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What the model is computed from. Plain values: whoever reads an inventory fills it in.
+
+    groups: group name -> host names.
+    hosts: host name -> ``celery_address``, ``ansible_host``, ``ansible_facts`` (each may be missing).
+    settings: variable name -> value, for every variable that is set or has a literal default; a value that cannot be
+      known (computed on the host) is missing.
+    own: names of the variables that the inventory sets itself, so that defaults are not judged as the user's words.
+    match: an inventory pattern -> the host names it matches.
+    complete: whether the hosts' facts are gathered; before, an unknown address is no problem yet.
+    """
+
+    groups: Mapping[str, Sequence[str]]
+    hosts: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Any]
+    match: Callable[[str], Sequence[str]]
+    own: frozenset[str] = frozenset()
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class Names:
+    """Subject alternative names of a certificate."""
+
+    dns: tuple[str, ...]
+    ip: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Host:
+    """address: where others reach it. addresses: where its own connections come from.
+
+    identities: the broker identities whose services or commands run on it: worker, producer, flower.
+    """
+
+    name: str
+    address: str
+    addresses: tuple[str, ...]
+    names: Names
+    identities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One kind of worker with all its options; times in seconds, max_memory_per_child in KiB. None: left to Celery."""
+
+    kind: str
+    queues: tuple[str, ...]
+    hosts: tuple[str, ...]
+    pattern: str
+    pool: str
+    concurrency: int
+    autoscale: tuple[int, int] | None
+    prefetch_multiplier: int | None
+    time_limit: int | None
+    soft_time_limit: int | None
+    max_tasks_per_child: int | None
+    max_memory_per_child: int | None
+    memory_max: str | None
+    stop_timeout: int
+    log_level: str
+    arguments: tuple[str, ...]
+
+    @property
+    def children(self) -> int:
+        """The most tasks it runs at once."""
+        if self.pool == "solo":
+            return 1
+        return self.autoscale[1] if self.autoscale else self.concurrency
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A kind of worker on a host, seen from a queue."""
+
+    worker: str
+    host: str
+
+
+@dataclass(frozen=True)
+class Client:
+    """One entry of pg_hba. cidr: a network, or a host name (which PostgreSQL looks up backwards)."""
+
+    name: str
+    cidr: str
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The whole cluster. ``as_dict`` is the fact that roles read.
+
+    consumer_timeout: seconds that a delivered message may stay unacknowledged before the broker takes it back.
+    """
+
+    name: str
+    hosts: Mapping[str, Host]
+    brokers: tuple[str, ...]
+    broker_addresses: tuple[str, ...]
+    consumer_timeout: int
+    database: str | None
+    database_address: str | None
+    source: str | None
+    source_address: str | None
+    beat: str | None
+    flower: tuple[str, ...]
+    workers: Mapping[str, Worker]
+    worker_hosts: tuple[str, ...]
+    queues: Mapping[str, tuple[Consumer, ...]]
+    release_hosts: tuple[str, ...]
+    producers: tuple[str, ...]
+    submitter: str
+    database_clients: tuple[Client, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Lists and mappings only, as JSON and Jinja have them."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value

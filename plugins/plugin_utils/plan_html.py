@@ -1,0 +1,208 @@
+# Copyright: (c) 2026, The taskfleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan as one HTML page: no script, nothing to load, light and dark, for a phone, a desktop and paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .plan import LATER, RELEASE, VERSION, counts, grouped_links, ranges
+from .plan_style import STYLE
+from .plan_svg import KINDS, escape, topology_svg
+
+_LEGEND = {
+    "amqp": "AMQP over TLS",
+    "management": "management API over TLS",
+    "database": "PostgreSQL over TLS",
+    "code": "code",
+}
+
+
+def plan_html(content: Mapping[str, Any]) -> str:
+    """The page of a plan that ``plan`` made."""
+    name = escape(content["name"])
+    app = f'<p class="app">Application <code>{escape(content["app"])}</code></p>' if content["app"] else ""
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="color-scheme" content="light dark">',
+        f"<title>{name}: the cluster as planned</title>",
+        f"<style>{STYLE}</style>",
+        "</head>",
+        "<body>",
+        f'<header><h1>{name}</h1><p class="lead">The cluster as planned: {escape(counts(content))}.</p>{app}</header>',
+        "<main>",
+        _problems(content["problems"]),
+        _topology(content),
+        _hosts(content["hosts"]),
+        _queues(content["queues"]),
+        _links(content["links"]),
+        _budget(content),
+        _access(content["access"]),
+        "</main>",
+        f"<footer><p>{_notes(content)}</p></footer>",
+        "</body>",
+        "</html>",
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _notes(content: Mapping[str, Any]) -> str:
+    notes = ["Made from the inventory alone: no host was contacted, and nothing was changed."]
+    if not content["addresses_known"]:
+        notes.append("Addresses that the inventory does not have follow from the hosts’ facts.")  # noqa: RUF001
+    notes.append(f"<code>{RELEASE}</code> stands for the release, which gets its name when it is made.")
+    if any(service["role"] == "database" for row in content["hosts"] for service in row["services"]):
+        notes.append(f"<code>{VERSION}</code> is the distribution’s version of PostgreSQL.")  # noqa: RUF001
+    return " ".join(notes)
+
+
+# --------------------------------------------------------------------------------------------------
+# Building blocks
+
+
+def _section(identity: str, heading: str, body: str, lead: str = "") -> str:
+    paragraph = f'<p class="note">{lead}</p>' if lead else ""
+    return f'<section id="{identity}">\n<h2>{heading}</h2>\n{paragraph}{body}\n</section>'
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """Cells are HTML already. Each names its column, because a phone shows rows as blocks."""
+
+    def cell(index: int, text: str) -> str:
+        style = ' class="number"' if index in numbers else ""
+        return f'<td{style} data-label="{escape(columns[index])}">{text}</td>'
+
+    head = "".join(
+        f'<th scope="col"{" class=number" if index in numbers else ""}>{escape(column)}</th>'
+        for index, column in enumerate(columns)
+    )
+    lines = ("".join(cell(index, text) for index, text in enumerate(row)) for row in rows)
+    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _code(value: object) -> str:
+    return f"<code>{escape(value)}</code>" if value != "" else ""
+
+
+def _codes(names: Iterable[str]) -> str:
+    return ", ".join(_code(name) for name in names)
+
+
+def _muted(text: str) -> str:
+    return f'<span class="muted">{text}</span>'
+
+
+# --------------------------------------------------------------------------------------------------
+# Sections
+
+
+def _problems(problems: Sequence[Mapping[str, str]]) -> str:
+    if not problems:
+        return '<p class="fine">The inventory has no errors and no warnings.</p>'
+    items = []
+    for row in problems:
+        severity = "error" if row["severity"] == "error" else "warning"
+        host = f"{_code(row['host'])}: " if row["host"] else ""
+        items.append(
+            f'<li class="{severity}"><span class="severity">{severity} {escape(row["code"])}</span> '
+            f"<span>{host}{_code(row['place'])} {escape(row['what'])}: {escape(row['instead'])}.</span></li>"
+        )
+    errors = sum(row["severity"] == "error" for row in problems)
+    heading = "Warnings" if not errors else "Errors" if errors == len(problems) else "Errors and warnings"
+    lines = "\n".join(items)
+    return _section("problems", heading, f'<ul class="problems">\n{lines}\n</ul>')
+
+
+def _topology(content: Mapping[str, Any]) -> str:
+    present = {link["kind"] for link in content["links"]}
+    legend = "".join(
+        f'<li><svg class="key" viewBox="0 0 34 12" aria-hidden="true"><path class="link {kind}" d="M2 6H26"/>'
+        f'<path class="tip {kind}" d="M33 6L24 1V11Z"/></svg>{_LEGEND[kind]}</li>'
+        for kind in KINDS
+        if kind in present
+    )
+    figure = (
+        f"<figure>\n{topology_svg(content)}\n{topology_svg(content, narrow=True)}\n"
+        f'<figcaption><ul class="legend">{legend}</ul></figcaption>\n</figure>'
+    )
+    return _section(
+        "topology", "Topology", figure, "Arrows lead from who connects, and as which user, to the port it connects to."
+    )
+
+
+def _hosts(hosts: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for row in hosts:
+        address = _code(row["address"]) if row["known"] else _muted(LATER)
+        rows.append((_code(row["host"]), address, "".join(_service(service) for service in row["services"])))
+    return _section("hosts", "Hosts", _table(("Host", "Address", "Services"), rows))
+
+
+def _service(service: Mapping[str, Any]) -> str:
+    title = f"worker {service['title']}" if service["role"] == "worker" else service["title"]
+    details = [escape(service["detail"])] if service["detail"] else []
+    details += [_codes(service["queues"])] if service["queues"] else []
+    unit = f'<span class="unit">{_code(service["unit"])}</span>' if service["unit"] else ""
+    what = f'<span class="what"><b>{escape(title)}</b> {_muted("; ".join(details))}</span>'
+    return f'<div class="service">{what}{unit}</div>'
+
+
+def _queues(queues: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        (_code(row["queue"]), _codes(row["workers"]), _codes(ranges(row["hosts"])), escape(row["at_once"]))
+        for row in queues
+    ]
+    return _section(
+        "queues",
+        "Queues and their consumers",
+        _table(("Queue", "Workers", "On", "Tasks at once"), rows, numbers=(3,)),
+        "A worker that consumes several queues runs so many tasks of all of them together.",
+    )
+
+
+def _links(links: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for row in grouped_links(links):
+        size = max(len(row["from"]), len(row["to"]))
+        hosts = f" {_muted(f'({size} hosts)')}" if size > 3 else ""
+        start, end = (_codes(ranges(row[key])) for key in ("from", "to"))
+        where = (f"{start}{hosts}", end) if len(row["from"]) > 1 else (start, f"{end}{hosts}")
+        port = f"{_code(row['port'])} {escape(row['protocol'])}".strip()
+        rows.append((escape(row["service"]), *where, port, _code(row["identity"]), escape(row["tls"])))
+    return _section("links", "Links", _table(("Service", "From", "To", "Port", "Identity", "TLS verified"), rows))
+
+
+def _budget(content: Mapping[str, Any]) -> str:
+    if not content["budget"]:
+        return ""
+    total, limit = content["connections"]["total"], content["connections"]["limit"]
+    rows = [(escape(row["who"]), escape(row["connections"])) for row in content["budget"]]
+    rows.append(("<b>together</b>", f"<b>{escape(total)}</b>"))
+    body = _table(("Who", "Connections"), rows, numbers=(1,))
+    if not isinstance(limit, int) or not isinstance(total, int):
+        return _section("budget", "Connections of the database", body)
+    full = min(1.0, total / limit) if limit > 0 else 1.0
+    style = "bar over" if total > limit else "bar"
+    gauge = (
+        f'<svg class="{style}" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="rest" width="100" height="1"/><rect class="used" width="{100 * full:.1f}" height="1"/></svg>'
+    )
+    lead = f"At most <b>{total}</b> of the <b>{limit}</b> connections that the database offers."
+    return _section("budget", "Connections of the database", f"{gauge}\n{body}", lead)
+
+
+def _access(access: Sequence[Mapping[str, Any]]) -> str:
+    if not access:
+        return ""
+    rows = [(_code(row["who"]), _code(row["address"]) if row["address"] else _muted(LATER)) for row in access]
+    first = access[0]
+    line = f"{first['type']} {first['database']} {first['user']} ADDRESS {first['method']}"
+    lead = f"Each is one line of <code>pg_hba.conf</code>: {_code(line)}. Every other address is refused."
+    return _section("access", "Who may log in to the database", _table(("Who", "Address"), rows), lead)

@@ -1,0 +1,233 @@
+"""Database connections and sockets: what the cluster needs at most, and what there is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.budget import (
+    APPLICATION_CONNECTIONS,
+    Line,
+    broker_sockets,
+    check_budgets,
+    connections,
+    database_budget,
+    size,
+)
+from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.model import Cluster, Inventory, Worker
+from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.problems import Problems
+from hypothesis import given
+from hypothesis import strategies as st
+
+HOSTS = ("w1", "w2")
+GIB = 1024**3
+
+
+def worker(kind: str = "default", **changes: Any) -> Worker:
+    made = Worker(
+        kind=kind,
+        queues=("celery",),
+        hosts=HOSTS,
+        pattern="celery_workers",
+        pool="prefork",
+        concurrency=4,
+        autoscale=None,
+        prefetch_multiplier=None,
+        time_limit=None,
+        soft_time_limit=None,
+        max_tasks_per_child=None,
+        max_memory_per_child=None,
+        memory_max=None,
+        stop_timeout=600,
+        log_level="INFO",
+        arguments=(),
+    )
+    return replace(made, **changes)
+
+
+def cluster(*workers: Worker, **changes: Any) -> Cluster:
+    made = Cluster(
+        name="shop",
+        hosts={},
+        brokers=("mq",),
+        broker_addresses=("192.0.2.1",),
+        consumer_timeout=1800,
+        database="db",
+        database_address="192.0.2.2",
+        source=None,
+        source_address=None,
+        beat=None,
+        flower=(),
+        workers={item.kind: item for item in workers},
+        worker_hosts=HOSTS,
+        queues={},
+        release_hosts=HOSTS,
+        producers=(),
+        submitter="w1",
+        database_clients=(),
+    )
+    return replace(made, **changes)
+
+
+def inventory(**values: Any) -> Inventory:
+    return Inventory({}, {host: {} for host in HOSTS}, values, lambda _pattern: ())
+
+
+def found(judged: Cluster, **values: Any) -> list[str]:
+    problems = Problems()
+    check_budgets(judged, inventory(**values), problems)
+    return [str(problem) for problem in problems]
+
+
+# --------------------------------------------------------------------------------------------------
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("512M", 512 * 1024**2),
+        ("8G", 8 * GIB),
+        ("1T", 1024**4),
+        ("4096", 4096),
+        ("1.5G", 3 * GIB // 2),
+        ("100B", 100),
+        (" 1K ", 1024),
+    ],
+)
+def test_a_size_has_binary_units_like_systemds(text: str, count: int) -> None:
+    assert size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "infinity", "50%", "-1G", "1X", "G", "1 G", "9" * 5000, None, 512, True, ["1G"]])
+def test_what_is_no_size(text: object) -> None:
+    assert size(text) is None
+
+
+@given(st.integers(0, 10**12), st.sampled_from("KMGT"))
+def test_a_unit_is_1024_of_the_one_before(number: int, unit: str) -> None:
+    smaller = {"K": "", "M": "K", "G": "M", "T": "G"}[unit]
+    assert size(f"{number}{unit}") == size(f"{number * 1024}{smaller}")
+
+
+# --------------------------------------------------------------------------------------------------
+# Database connections
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({}, 5),
+        ({"autoscale": (2, 8)}, 9),
+        ({"pool": "threads"}, 4),
+        ({"pool": "gevent", "concurrency": 200}, 200),
+        ({"pool": "solo"}, 1),
+    ],
+)
+def test_the_connections_of_one_worker(changes: dict[str, Any], count: int) -> None:
+    assert connections(worker(**changes)) == count
+
+
+def test_the_budget_names_everybody() -> None:
+    judged = cluster(
+        worker(), worker("video", hosts=("w2",), pool="threads"), beat="app", source="app", flower=("mon", "mon2")
+    )
+    budget = database_budget(judged, inventory(postgresql_max_connections=50))
+    assert budget is not None
+    assert budget.lines == (
+        Line("worker default: 2 hosts, each 5", 10),
+        Line("worker video: 1 host, each 4", 4),
+        Line("beat on app", 1),
+        Line("Flower: 2 hosts, each 1", 2),
+        Line("the application on app (assumed)", APPLICATION_CONNECTIONS),
+    )
+    assert (budget.total, budget.limit) == (27, 47)
+
+
+def test_a_database_elsewhere_has_no_budget() -> None:
+    judged = cluster(worker(concurrency=1000), database=None, database_address=None)
+    assert database_budget(judged, inventory()) is None
+    assert found(judged) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [
+        ({}, 97),
+        ({"postgresql_max_connections": 200}, 197),
+        ({"postgresql_max_connections": "200"}, 197),
+        ({"postgresql_settings": {"superuser_reserved_connections": 10, "reserved_connections": 5}}, 85),
+        ({"postgresql_settings": {"max_connections": 300}, "postgresql_max_connections": 50}, 297),
+        ({"postgresql_max_connections": 2}, 0),
+        ({"postgresql_settings": "x"}, 97),
+        ({"postgresql_max_connections": "many"}, None),
+        ({"postgresql_max_connections": True}, None),
+    ],
+)
+def test_the_connections_there_are(values: dict[str, Any], limit: int | None) -> None:
+    budget = database_budget(cluster(worker()), inventory(**values))
+    assert budget is not None and budget.limit == limit
+
+
+def test_children_within_the_connections_are_accepted() -> None:
+    # 2 hosts with 38 connections are 76 of 97, below four fifths.
+    assert found(cluster(worker(concurrency=37))) == []
+
+
+def test_nearly_all_connections_are_a_warning() -> None:
+    (problem,) = found(cluster(worker(concurrency=47)))
+    assert problem.startswith(
+        "CC402 warning: postgresql_max_connections is 100, which leaves 97 connections without those reserved for "
+        "superusers; the cluster needs up to 96 (the most: 96 for worker default: 2 hosts, each 48): write 130 or more"
+    )
+
+
+def test_more_children_than_connections_are_refused() -> None:
+    (problem,) = found(cluster(worker(concurrency=96)))
+    assert problem.startswith("CC401 error: postgresql_max_connections is 100")
+    (problem,) = found(cluster(worker(concurrency=96)), postgresql_settings={"max_connections": 150})
+    assert problem.startswith("CC401 error: postgresql_settings.max_connections is 150")
+
+
+@given(st.integers(1, 500), st.integers(0, 50))
+def test_what_is_proposed_is_enough(concurrency: int, reserved: int) -> None:
+    judged = cluster(worker(concurrency=concurrency), source="app")
+    values: dict[str, Any] = {"postgresql_settings": {"superuser_reserved_connections": reserved}}
+    for problem in found(judged, postgresql_max_connections=1, **values):
+        enough = int(problem.split(": write ")[1].split()[0])
+        assert found(judged, postgresql_max_connections=enough, **values) == []
+
+
+# --------------------------------------------------------------------------------------------------
+# Sockets of the broker
+
+
+def test_each_process_opens_connections() -> None:
+    assert broker_sockets(cluster(worker(), worker("video", hosts=("w2",)), beat="app", flower=("mon",))) == 9
+
+
+def test_sockets_within_the_open_files_are_accepted() -> None:
+    many = tuple(f"w{number}" for number in range(500))
+    assert found(cluster(worker(hosts=many, pool="solo")), postgresql_max_connections=1000) == []
+
+
+def test_more_sockets_than_open_files_are_refused() -> None:
+    (problem,) = found(cluster(worker(), flower=("mon",)), rabbitmq_open_files=105)
+    assert problem == (
+        "CC404 error: rabbitmq_open_files is 105, which leaves 2 sockets; workers, beat and Flower alone open 6: "
+        "write 1024 or more"
+    )
+    assert found(cluster(worker()), rabbitmq_open_files="x") == []
+
+
+@given(
+    st.one_of(st.none(), st.integers(), st.text(max_size=5), st.floats(), st.lists(st.integers(), max_size=2)),
+    st.one_of(st.none(), st.text(max_size=4), st.dictionaries(st.text(max_size=4), st.integers())),
+)
+def test_any_value_is_judged_or_not(value: Any, further: Any) -> None:
+    names = ("postgresql_max_connections", "rabbitmq_open_files")
+    judged = cluster(worker(memory_max="1G"), source="app")
+    found(judged, postgresql_settings=further, **dict.fromkeys(names, value))
+    if isinstance(further, dict):
+        found(judged, postgresql_settings={"max_connections": value, "reserved_connections": value})
