@@ -68,5 +68,6 @@ def test_a_wrong_vault_password(playbook, untouched, tmp_path):
 def test_a_wrong_inventory_is_refused_with_all_its_problems(playbook, untouched):
     workers = {"celery_workers": {"a": {"queues": ["x"], "concurency": 3}, "b": {"queues": [], "pool": "fork"}}}
     text = message(playbook("-e", json.dumps(workers)))
-    assert "celery_workers.a.concurency: unknown option" in text
-    assert "celery_workers.b.queues is missing" in text and "celery_workers.b.pool is 'fork'" in text
+    assert "CC204 error: celery_workers.a.concurency is no option of a worker: write concurrency" in text
+    assert "celery_workers.b.queues is empty" in text and "celery_workers.b.pool is 'fork': write prefork" in text
+    assert "No host was changed" in text and "PLAY [Preflight]" not in text
