@@ -55,10 +55,10 @@ def plan_html(content: Mapping[str, Any]) -> str:
 def _notes(content: Mapping[str, Any]) -> str:
     notes = ["Made from the inventory alone: no host was contacted, and nothing was changed."]
     if not content["addresses_known"]:
-        notes.append("Addresses that the inventory does not have follow from the hosts’ facts.")  # noqa: RUF001
+        notes.append("Addresses that the inventory does not have follow from the facts of the hosts.")
     notes.append(f"<code>{RELEASE}</code> stands for the release, which gets its name when it is made.")
     if any(service["role"] == "database" for row in content["hosts"] for service in row["services"]):
-        notes.append(f"<code>{VERSION}</code> is the distribution’s version of PostgreSQL.")  # noqa: RUF001
+        notes.append(f"<code>{VERSION}</code> is the version of PostgreSQL that the distribution has.")
     return " ".join(notes)
 
 

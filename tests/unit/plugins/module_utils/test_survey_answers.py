@@ -91,7 +91,7 @@ def test_a_silent_port_is_a_timeout() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         address = listener.getsockname()
-        waiting = [socket.socket() for _ in range(4)]
+        waiting = [socket.socket() for _number in range(4)]
         for client in waiting:
             client.setblocking(False)
             client.connect_ex(address)

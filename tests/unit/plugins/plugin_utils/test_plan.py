@@ -192,7 +192,7 @@ def test_an_unknown_address_is_said_to_follow() -> None:
     assert {row["host"] for row in content["hosts"] if not row["known"]} == {"w1"}
     assert ("w1", "") in [(row["who"], row["address"]) for row in content["access"]]
     assert "follows from facts" in plan_text(content)
-    assert "follow from the hosts" in plan_html(content)
+    assert "follow from the facts of the hosts" in plan_html(content)
 
 
 @pytest.mark.parametrize(
