@@ -255,7 +255,7 @@ def _check_autoscale(given: dict[str, Any], pool: str, quorum: bool, wrong: Wron
         wrong("CC215", "autoscale", f"is set, and the pool is {pool}", "write concurrency instead, or pool: prefork")
     if quorum:
         wrong("CC216", "autoscale", "is set, and celery_settings asks for quorum queues", "write concurrency instead")
-    if "concurrency" in given:
+    if "concurrency" in given and pool == "prefork":
         wrong("CC217", "concurrency", "is set beside autoscale, which wins", "remove one of them")
     autoscale = given.pop("autoscale")
     numbers = [item for item in autoscale if isinstance(item, int) and not isinstance(item, bool)]

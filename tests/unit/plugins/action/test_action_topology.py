@@ -78,6 +78,8 @@ def play(folder: Path, inventory: dict[str, Any], text: str = PLAY) -> subproces
         "LANG": "C.UTF-8",
         "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
         "ANSIBLE_HOME": str(folder / "ansible"),
+        # Below the home directory of the account otherwise, whatever HOME says.
+        "ANSIBLE_REMOTE_TMP": str(folder / "tmp"),
         "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
         "ANSIBLE_INJECT_FACT_VARS": "false",
         "ANSIBLE_NOCOLOR": "true",

@@ -84,6 +84,7 @@ def test_the_controller_notes_its_own_time(tmp_path: Path) -> None:
         "HOME": str(tmp_path),
         "LANG": "C.UTF-8",
         "ANSIBLE_HOME": str(tmp_path / "ansible"),
+        "ANSIBLE_REMOTE_TMP": str(tmp_path / "tmp"),
         "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
     }
     command = ["ansible-playbook", "-i", "localhost,", "-c", "local", "play.yml"]

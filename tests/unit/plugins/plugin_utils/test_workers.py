@@ -156,9 +156,7 @@ def test_right_options_are_told_for_a_contradiction_only(options: dict[str, Any]
     hard = limits.get("time_limit", 0)
     contradictions = {
         "CC215": "autoscale" in options and pool != "prefork",
-        "CC217": "autoscale" in options
-        and "concurrency" in options
-        and not (pool == "solo" and worker.concurrency == 1),
+        "CC217": "autoscale" in options and "concurrency" in options and pool == "prefork",
         "CC218": pool == "solo" and options.get("concurrency", 1) > 1,
         "CC219": any(key in options and pool not in pools for key, pools in ENFORCED_BY.items()),
         "CC220": 0 < hard <= limits.get("soft_time_limit", 0),
