@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..plugin_utils.problems import Problems, report
+from ..plugin_utils.problems import Problems, summary
 from ..plugin_utils.survey import check_hosts, check_systems
 from ..plugin_utils.survey_needs import needs
 
@@ -22,11 +22,7 @@ def survey_problems(
     problems = Problems()
     check_systems(facts, problems)
     check_hosts(cluster, surveys, settings, problems)
-    return {
-        "errors": [str(problem) for problem in problems.errors],
-        "warnings": [str(problem) for problem in problems.warnings],
-        "report": report(problems),
-    }
+    return summary(problems)
 
 
 class FilterModule:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..plugin_utils.problems import Problems, report
+from ..plugin_utils.problems import Problems, summary
 from ..plugin_utils.versions import check_versions
 
 
@@ -16,11 +16,7 @@ def version_problems(versions: Mapping[str, str], settings: Mapping[str, Any], h
     problems = Problems()
     known = {name: str(versions.get(name) or "") for name in ("broker", "celery", "kombu")}
     check_versions(known["broker"], known["celery"], known["kombu"], settings, problems, host)
-    return {
-        "errors": [str(problem) for problem in problems.errors],
-        "warnings": [str(problem) for problem in problems.warnings],
-        "report": report(problems),
-    }
+    return summary(problems)
 
 
 class FilterModule:

@@ -70,6 +70,15 @@ def report(problems: Iterable[Problem]) -> str:
     return "\n".join(f"- {problem}" for problem in problems)
 
 
+def summary(problems: Problems) -> dict[str, list[str] | str]:
+    """What a play needs: ``errors`` and ``warnings`` as lines, and all of them as text in ``report``."""
+    return {
+        "errors": [str(problem) for problem in problems.errors],
+        "warnings": [str(problem) for problem in problems.warnings],
+        "report": report(problems),
+    }
+
+
 def did_you_mean(wrong: object, known: Iterable[str]) -> str:
     """The known name that is nearest to a wrong one, empty when none is near."""
     near = get_close_matches(str(wrong), sorted(known), n=1, cutoff=0.7)
