@@ -10,17 +10,25 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.rabbitmq import boot_definitions
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.rabbitmq_boot import LOADED, boot_definitions
+
+_REQUIRED = ("vhosts", "users")
+#: What the module takes besides, and what has to wait until the whole broker is there.
+_LATER = ("owner", "absent_users", "parameters", "global_parameters", "exchanges", "queues", "bindings")
 
 
 def rabbitmq_boot_definitions(value: dict[str, Any]) -> dict[str, Any]:
-    """The definitions a broker loads at its first start, from the vhosts and users it shall have."""
-    if not isinstance(value, dict) or set(value) != {"vhosts", "users"}:
+    """The definitions a broker loads at its first start, from the state it shall have."""
+    if not isinstance(value, dict) or not all(name in value for name in _REQUIRED):
         raise AnsibleFilterError('rabbitmq_boot_definitions: give a dictionary {"vhosts": [...], "users": [...]}')
+    unknown = sorted(str(name) for name in value if name not in (*LOADED, *_LATER))
+    if unknown:
+        known = ", ".join((*LOADED, *_LATER))
+        raise AnsibleFilterError(f"rabbitmq_boot_definitions: {', '.join(unknown)} is none of {known}")
     try:
-        return boot_definitions(value["vhosts"], value["users"])
+        return boot_definitions(value)
     except KeyError as error:
-        raise AnsibleFilterError(f"rabbitmq_boot_definitions: an entry of vhosts or users lacks {error}") from error
+        raise AnsibleFilterError(f"rabbitmq_boot_definitions: an entry of {', '.join(LOADED)} lacks {error}") from error
     except ValueError as error:
         raise AnsibleFilterError(f"rabbitmq_boot_definitions: {error}") from error
 

@@ -124,6 +124,19 @@ def parse_method(body: bytes) -> Method:
     return Method((class_id, method_id), body[4:-1])
 
 
+def parse_mechanisms(arguments: bytes) -> list[str]:
+    """The ways to log in that a Connection.Start offers: version, server properties, mechanisms, locales."""
+    rest = arguments[2:]
+    for _number in range(2):
+        if len(rest) < 4:
+            raise WireError("a Connection.Start of the wrong length")
+        (size,) = struct.unpack(">I", rest[:4])
+        field, rest = rest[4 : 4 + size], rest[4 + size :]
+        if len(field) < size:
+            raise WireError("a Connection.Start of the wrong length")
+    return field.decode("utf-8", "replace").split()
+
+
 def parse_tune(arguments: bytes) -> Tune:
     if len(arguments) != 8:
         raise WireError("a Connection.Tune of the wrong length")

@@ -27,6 +27,11 @@ _UNKNOWN_CA = frozenset({18, 19, 20, 21})
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH})
 _ACCESS_REFUSED = 403
 _INVALID_AUTHORIZATION = "28000"
+_BY_CERTIFICATE = "EXTERNAL"
+# How the alerts end with which TLS 1.3 and TLS 1.2 refuse a client without a certificate.
+_NO_CERTIFICATE = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")
+# Seconds in which a server that refuses has said so.
+_GRACE = 1.0
 # More at once would trip a broker's or database's connection limits.
 _PARALLEL = 16
 
@@ -41,6 +46,7 @@ class Link:
 
     def __init__(self, probe: dict[str, Any]) -> None:
         self.host: str = probe["host"]
+        self.server_name: str = probe.get("server_name") or self.host
         self.port: int = probe["port"]
         self.timeout: float = probe["timeout"]
         self._deadline = time.monotonic() + self.timeout
@@ -62,14 +68,30 @@ class Link:
         return self._socket
 
     def start_tls(self, context: ssl.SSLContext) -> str:
-        self._socket = tls = context.wrap_socket(self._in_time(), server_hostname=self.host)
+        self._socket = tls = context.wrap_socket(self._in_time(), server_hostname=self.server_name)
         return tls.version() or "TLS"
+
+    def certificate_ends(self) -> float:
+        """When the other side's certificate ends, in seconds since 1970. After start_tls with a CA only."""
+        certificate = self._socket.getpeercert() if isinstance(self._socket, ssl.SSLSocket) else None
+        if not certificate:
+            raise wire.WireError("the server showed no certificate")
+        return float(ssl.cert_time_to_seconds(str(certificate["notAfter"])))
 
     def send(self, data: bytes) -> None:
         self._in_time().sendall(data)
 
     def some(self, size: int) -> bytes:
         return self._in_time().recv(size)
+
+    def within(self, seconds: float, size: int) -> bytes | None:
+        """What the other side says of itself in a short time; None when it waits for us."""
+        left = self._in_time().gettimeout() or seconds
+        self._socket.settimeout(min(seconds, left))
+        try:
+            return self._socket.recv(size)
+        except TimeoutError:
+            return None
 
     def up_to(self, size: int) -> bytes:
         """Size bytes, or fewer when the other side closes before."""
@@ -88,13 +110,20 @@ class Link:
         return data
 
 
-def _trusting(ca_file: str) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca_file)
+def _trusting(probe: dict[str, Any]) -> ssl.SSLContext:
+    return _with_client_certificate(ssl.create_default_context(cafile=probe["ca_file"]), probe)
 
 
-def _trusting_nobody() -> ssl.SSLContext:
+def _trusting_nobody(probe: dict[str, Any]) -> ssl.SSLContext:
     # Unlike create_default_context this loads no certificate authority at all.
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return _with_client_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), probe)
+
+
+def _with_client_certificate(context: ssl.SSLContext, probe: dict[str, Any]) -> ssl.SSLContext:
+    # Where the server wants one, it would refuse everything else before the probe learns anything.
+    if probe.get("client_certificate"):
+        context.load_cert_chain(probe["client_certificate"], probe.get("client_key") or None)
+    return context
 
 
 def _is_timeout(error: BaseException) -> bool:
@@ -169,12 +198,12 @@ def amqp_plaintext(probe: dict[str, Any]) -> Answer:
 def tls_unknown_ca(probe: dict[str, Any]) -> Answer:
     try:
         with Link(probe) as link:
-            version = link.start_tls(_trusting(probe["ca_file"]))
+            version = link.start_tls(_trusting(probe))
     except OSError as error:
         return Answer(False, f"control with the CA failed, so a refusal proves nothing: {reason(error, probe)}")
     try:
         with Link(probe) as link:
-            link.start_tls(_trusting_nobody())
+            link.start_tls(_trusting_nobody(probe))
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in _UNKNOWN_CA:
             return Answer(True, f"{version} with the CA; without it: {error.verify_message}")
@@ -184,8 +213,68 @@ def tls_unknown_ca(probe: dict[str, Any]) -> Answer:
     return Answer(False, "a client without any CA accepts the certificate")
 
 
+def _lasts(link: Link, version: str, probe: dict[str, Any]) -> Answer:
+    """Whether the certificate that was just accepted is valid for long enough."""
+    ends = link.certificate_ends()
+    days = int((ends - time.time()) // 86400)
+    until = time.strftime("%Y-%m-%d", time.gmtime(ends))
+    least = probe.get("min_days") or 0
+    if days < least:
+        return Answer(
+            False,
+            f"the certificate ends on {until}, in {days} days, and not in {least}: run site.yml, or have one issued",
+        )
+    return Answer(True, f"{version}, valid for {link.server_name} until {until}")
+
+
+def tls_certificate(probe: dict[str, Any]) -> Answer:
+    with Link(probe) as link:
+        return _lasts(link, link.start_tls(_trusting(probe)), probe)
+
+
 # --------------------------------------------------------------------------------------------------
 # AMQP logins
+
+
+def amqp_no_client_certificate(probe: dict[str, Any]) -> Answer:
+    """A client that trusts the server and shows no certificate of its own.
+
+    With TLS 1.3 its handshake is over before the server looks for the certificate: the refusal is the first thing it
+    reads. Nothing is sent before that, because a reset connection would swallow the reason.
+    """
+    bare = {**probe, "client_certificate": None, "client_key": None}
+    with Link(bare) as link:
+        try:
+            link.start_tls(_trusting(bare))
+            said = link.within(min(_GRACE, link.timeout / 2), 1)
+            if said is None:
+                link.send(wire.AMQP_HEADER)
+                said = link.up_to(wire.AMQP_FRAME_HEADER + 4)
+        except ssl.SSLCertVerificationError:
+            raise
+        except ssl.SSLError as error:
+            alert = error.reason or ""
+            if alert.endswith(_NO_CERTIFICATE):
+                return Answer(True, alert.replace("_", " ").lower())
+            raise
+    if wire.speaks_amqp(said):
+        return Answer(False, "a client without a certificate may log in")
+    return Answer(False, "refused for another reason: the server closed the connection without a word")
+
+
+def amqp_password_refused(probe: dict[str, Any]) -> Answer:
+    """The broker takes a login only by a mechanism that it offers."""
+    with Link(probe) as link:
+        start = _greet(link, probe)
+        if isinstance(start, wire.Close):
+            return Answer(False, f"refused for another reason: {start.code} {start.text}")
+        offered = wire.parse_mechanisms(start.arguments)
+    by_password = [name for name in offered if name != _BY_CERTIFICATE]
+    if by_password:
+        return Answer(False, f"the broker offers a login by password: {', '.join(by_password)}")
+    if not offered:
+        return Answer(False, "the broker offers no login at all")
+    return Answer(True, f"the broker offers {_BY_CERTIFICATE} only")
 
 
 def _method(link: Link) -> wire.Method:
@@ -202,10 +291,14 @@ def _expect(link: Link, wanted: tuple[int, int]) -> wire.Method | wire.Close:
     return method
 
 
-def _login(link: Link, probe: dict[str, Any], password: str) -> wire.Tune | wire.Close:
-    link.start_tls(_trusting(probe["ca_file"]))
+def _greet(link: Link, probe: dict[str, Any]) -> wire.Method | wire.Close:
+    link.start_tls(_trusting(probe))
     link.send(wire.AMQP_HEADER)
-    start = _expect(link, wire.START)
+    return _expect(link, wire.START)
+
+
+def _login(link: Link, probe: dict[str, Any], password: str) -> wire.Tune | wire.Close:
+    start = _greet(link, probe)
     if isinstance(start, wire.Close):
         return start
     link.send(wire.start_ok(probe["username"], password))
@@ -266,16 +359,25 @@ def _pg_hba_verdict(link: Link, probe: dict[str, Any]) -> Answer:
     return Answer(False, f"refused for another reason: {said}")
 
 
+def _postgres_tls(link: Link, probe: dict[str, Any]) -> tuple[str, str]:
+    """Ask for TLS and begin it: its version, or why there is none."""
+    link.send(wire.SSL_REQUEST)
+    reply = link.exactly(1)
+    if reply != b"S":
+        return "", "the server offers no TLS" if reply == b"N" else "the server does not speak PostgreSQL"
+    return link.start_tls(_trusting(probe)), ""
+
+
 def postgres_refused(probe: dict[str, Any]) -> Answer:
     with Link(probe) as link:
-        link.send(wire.SSL_REQUEST)
-        reply = link.exactly(1)
-        if reply != b"S":
-            return Answer(
-                False, "the server offers no TLS" if reply == b"N" else "the server does not speak PostgreSQL"
-            )
-        link.start_tls(_trusting(probe["ca_file"]))
-        return _pg_hba_verdict(link, probe)
+        _version, fault = _postgres_tls(link, probe)
+        return Answer(False, fault) if fault else _pg_hba_verdict(link, probe)
+
+
+def postgres_certificate(probe: dict[str, Any]) -> Answer:
+    with Link(probe) as link:
+        version, fault = _postgres_tls(link, probe)
+        return Answer(False, fault) if fault else _lasts(link, version, probe)
 
 
 def postgres_plaintext_refused(probe: dict[str, Any]) -> Answer:
@@ -298,8 +400,12 @@ KINDS: dict[str, Kind] = {
     "amqp_plaintext": Kind(amqp_plaintext, REFUSED, ()),
     "port_closed": Kind(port_closed, REFUSED, ()),
     "tls_unknown_ca": Kind(tls_unknown_ca, REFUSED, ("ca_file",)),
+    "tls_certificate": Kind(tls_certificate, ACCEPTED, ("ca_file",)),
+    "amqp_no_client_certificate": Kind(amqp_no_client_certificate, REFUSED, ("ca_file",)),
+    "amqp_password_refused": Kind(amqp_password_refused, REFUSED, ("ca_file",)),
     "amqp_wrong_password": Kind(amqp_wrong_password, REFUSED, ("ca_file", "username")),
     "amqp_login": Kind(amqp_login, ACCEPTED, ("ca_file", "username", "password", "vhost")),
+    "postgres_certificate": Kind(postgres_certificate, ACCEPTED, ("ca_file",)),
     "postgres_refused": Kind(postgres_refused, REFUSED, ("ca_file", "username", "database")),
     "postgres_plaintext_refused": Kind(postgres_plaintext_refused, REFUSED, ("username", "database")),
 }

@@ -28,8 +28,13 @@ options:
           - V(port_closed), nobody listens on the port.
           - V(tls_unknown_ca), the certificate is accepted with O(probes[].ca_file) and for the name or address in
             O(probes[].host), and refused by a client that knows no certificate authority.
+          - V(tls_certificate), the certificate is accepted with O(probes[].ca_file) and for O(probes[].server_name),
+            and lasts O(probes[].min_days).
+          - V(amqp_no_client_certificate), a client that shows no certificate is refused for that reason.
+          - V(amqp_password_refused), the broker offers a login by certificate and no other.
           - V(amqp_wrong_password), the broker answers a wrong password with 403 ACCESS_REFUSED.
           - V(amqp_login), the broker accepts the password and opens the vhost.
+          - V(postgres_certificate), the same as V(tls_certificate) for a database.
           - V(postgres_refused), the database refuses this address because of its C(pg_hba.conf), before it asks for
             a password.
           - V(postgres_plaintext_refused), the same for a connection without TLS.
@@ -39,8 +44,12 @@ options:
           - amqp_plaintext
           - port_closed
           - tls_unknown_ca
+          - tls_certificate
+          - amqp_no_client_certificate
+          - amqp_password_refused
           - amqp_wrong_password
           - amqp_login
+          - postgres_certificate
           - postgres_refused
           - postgres_plaintext_refused
       name:
@@ -53,7 +62,8 @@ options:
         description: What the row says about where the probe goes. Without it, host and port.
         type: str
       host:
-        description: Name or address to connect to. Certificates are checked against it.
+        description: Name or address to connect to. Certificates are checked against it, unless
+          O(probes[].server_name) is given.
         type: str
         required: true
       port:
@@ -62,6 +72,19 @@ options:
         required: true
       ca_file:
         description: File with the certificate authorities to trust. Needed by every check that uses TLS.
+        type: path
+      server_name:
+        description: Name or address that the server's certificate has to be valid for.
+        type: str
+      min_days:
+        description: Days that V(tls_certificate) and V(postgres_certificate) want the certificate to last.
+        type: int
+        default: 0
+      client_certificate:
+        description: File with the certificate that the client shows, where the server wants one.
+        type: path
+      client_key:
+        description: File with its private key. Without it, the key is in O(probes[].client_certificate).
         type: path
       username:
         description: User to log in as.
@@ -171,6 +194,10 @@ ARGUMENTS = {
             "host": {"type": "str", "required": True},
             "port": {"type": "int", "required": True},
             "ca_file": {"type": "path"},
+            "server_name": {"type": "str"},
+            "min_days": {"type": "int", "default": 0},
+            "client_certificate": {"type": "path"},
+            "client_key": {"type": "path", "no_log": False},
             "username": {"type": "str"},
             "password": {"type": "str", "no_log": True},
             "vhost": {"type": "str"},

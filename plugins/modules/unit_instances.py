@@ -148,15 +148,8 @@ from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.units imp
     Wanted,
     problems,
     settle,
+    unknown_host,
 )
-
-
-def unknown_host(arguments: list[str]) -> Outcome:
-    """Stands in for systemctl in a check of a host where systemd is not there yet."""
-    if "show" not in arguments:
-        return Outcome(0)
-    names = arguments[arguments.index("--") + 1 :]
-    return Outcome(0, "\n\n".join(f"Id={name}\nLoadState=not-found\nActiveState=inactive" for name in names))
 
 
 def main() -> None:

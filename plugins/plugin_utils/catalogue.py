@@ -46,8 +46,8 @@ CATALOGUE: dict[str, Kind] = {
     "CC103": Kind(
         ERROR,
         "The number of brokers",
-        "An even number of brokers cannot decide which half goes on when the network between them breaks. This version "
-        "deploys exactly one broker.",
+        "One broker, or an odd number from three on. An even number cannot decide which half goes on when the network "
+        "between them breaks, and a second broker alone makes a cluster less available than one.",
     ),
     "CC104": Kind(
         ERROR,
@@ -103,6 +103,36 @@ CATALOGUE: dict[str, Kind] = {
         WARNING,
         "Without beat, results are never deleted",
         "Celery deletes expired results with a periodic task, which only beat sends.",
+    ),
+    "CC115": Kind(
+        ERROR,
+        "Two brokers with one host name",
+        "The Erlang node of a broker is rabbit@ and the first part of the system's host name. Two nodes of one name "
+        "cannot be one cluster. It is the host name that the system has, not the name in the inventory.",
+    ),
+    "CC116": Kind(
+        ERROR,
+        "The common name of the brokers is no name",
+        "celery_broker_name stands in the certificate of every broker, and clients check it whichever broker they "
+        "reach. It is written like a name of DNS: letters, digits, hyphens and dots.",
+    ),
+    "CC117": Kind(
+        ERROR,
+        "A line of rabbitmq.conf would undo what the roles decide",
+        "The lines of rabbitmq_settings come last and win. Some would open a port without TLS, let users in without "
+        "the cluster's way to log in, or take a broker out of its cluster, while everything derived from the "
+        "variables still says otherwise.",
+    ),
+    "CC118": Kind(
+        WARNING,
+        "A line of rabbitmq.conf has a variable of its own",
+        "The lines of rabbitmq_settings come last and win, and what is computed from the variable is wrong then. Write "
+        "the variable instead.",
+    ),
+    "CC119": Kind(
+        ERROR,
+        "Two services of a host on one port",
+        "The one that comes second does not start.",
     ),
     # --- 2: kinds of workers -----------------------------------------------------------------------------------------
     "CC201": Kind(
@@ -243,7 +273,7 @@ CATALOGUE: dict[str, Kind] = {
         WARNING,
         "A queue is a dot-suffix of another",
         "It does no harm as long as no queue of the application is a quorum queue. With the first one, delayed tasks "
-        "for bulk.mail would also run from mail. celery_settings asks for none, the application itself may.",
+        "for bulk.mail would also run from mail. celery_queue_type is classic; the application itself may ask for one.",
     ),
     "CC304": Kind(
         ERROR,
@@ -272,6 +302,40 @@ CATALOGUE: dict[str, Kind] = {
         "RabbitMQ closes the channel of a worker that has not acknowledged a message in time. A worker holds one for "
         "as long as the longest task and the longest stop together. Left out, rabbitmq_consumer_timeout (seconds) is "
         "twice the longest stop_timeout.",
+    ),
+    "CC309": Kind(
+        ERROR,
+        "celery_settings contradicts celery_queue_type",
+        "celery_queue_type decides type of queues and exchanges for all processes, and the policies of the broker. "
+        "A setting that says otherwise makes some processes declare other queues than the rest, which the broker "
+        "refuses. Single queues in task_queues may be of another type.",
+    ),
+    "CC310": Kind(
+        ERROR,
+        "A queue is the dead-letter queue",
+        "What no worker could finish is kept in the queue with the name of the cluster and .dead. A worker that "
+        "consumed it would fail in the same way again, and nobody could look at it.",
+    ),
+    "CC311": Kind(
+        ERROR,
+        "An unknown type of queues",
+        "celery_queue_type is quorum, for queues that survive the loss of a broker and count deliveries, or classic.",
+    ),
+    "CC312": Kind(
+        ERROR,
+        "The limit of deliveries is out of range",
+        "A message that was delivered celery_delivery_limit times without an end goes to the dead-letter queue. It is "
+        "1 or more: each loss of a worker or its connection counts as one.",
+    ),
+    "CC313": Kind(
+        ERROR,
+        "The days of the dead-letter queue are out of range",
+        "celery_dead_letter_days is from 1 to 49: RabbitMQ counts the age of a message in milliseconds up to 2^32.",
+    ),
+    "CC314": Kind(
+        WARNING,
+        "A limit of deliveries on classic queues",
+        "Only quorum queues count how often a message was delivered. A classic queue delivers it for ever.",
     ),
     # --- 4: budgets --------------------------------------------------------------------------------------------------
     "CC401": Kind(
@@ -466,6 +530,119 @@ CATALOGUE: dict[str, Kind] = {
         "An account of the system as the cluster's own",
         "The role locks the password of celery_user, and sets its shell and home directory. Another service would "
         "lose its account.",
+    ),
+    "CC618": Kind(
+        ERROR,
+        "An unknown way to log in to the broker",
+        "celery_broker_login is password, password_and_certificate or certificate.",
+    ),
+    "CC619": Kind(
+        ERROR,
+        "The broker user of a host is too long",
+        "With celery_broker_identities_per_host a user is the prefix, the identity and the inventory name of the host. "
+        "AMQP carries 255 bytes.",
+    ),
+    "CC620": Kind(
+        ERROR,
+        "A broker user is too long for a certificate",
+        "With celery_broker_login certificate the common name of a client's certificate is its broker user, and a "
+        "common name has at most 64 characters. Certificates that come with a password are named alike.",
+    ),
+    "CC621": Kind(
+        ERROR,
+        "A broker user that no certificate carries",
+        "The common name of a client's certificate is its broker user. Commas, slashes, quotes and letters beyond "
+        "ASCII are written in different ways there, and the broker would look for another user.",
+    ),
+    "CC622": Kind(
+        WARNING,
+        "A password that nobody uses",
+        "With celery_broker_login certificate workers and producers have no password, and with "
+        "celery_broker_identities_per_host each host has one of its own.",
+    ),
+    "CC623": Kind(
+        ERROR,
+        "A host name that cannot be part of a user",
+        "With celery_broker_identities_per_host the inventory name of a host ends the name of its broker user and of "
+        "the file with its password. A colon ends a user name for the management API, a slash leads elsewhere.",
+    ),
+    "CC626": Kind(
+        ERROR,
+        "A certificate is missing or cannot be read",
+        "Certificates and keys are read in PEM format. With certificates_source: files, "
+        "certificates_files_directory holds ca.pem, and for each host that serves something its name with .pem and "
+        ".key; with a command, the command writes the files that its environment names.",
+    ),
+    "CC627": Kind(
+        ERROR,
+        "A certificate has expired",
+        "Every client refuses it. Certificates of the cluster's own authority are renewed by site.yml; run it more "
+        "often than certificates_renew_before_days is long.",
+    ),
+    "CC628": Kind(
+        ERROR,
+        "A certificate is not valid yet",
+        "Every client refuses it until then. Often a clock is wrong: compare that of the host, of the controller "
+        "and of whoever issued it.",
+    ),
+    "CC629": Kind(
+        ERROR,
+        "A private key is missing, unreadable or not that of its certificate",
+        "The service would not start, or would not be able to prove who it is. Keys have no password, because "
+        "nobody is there to type it.",
+    ),
+    "CC630": Kind(
+        ERROR,
+        "A certificate is not valid for a name in use",
+        "Clients compare the name or address they connect to with the subject alternative names of the "
+        "certificate, and refuse another one. The common name does not count.",
+    ),
+    "CC631": Kind(
+        ERROR,
+        "A certificate does not lead to the authority",
+        "Clients trust the authorities in ca.pem and nobody else. Certificates between the host's and the authority "
+        "belong into the host's file, the authority itself, which signed itself, into ca.pem.",
+    ),
+    "CC632": Kind(
+        ERROR,
+        "An authority may not sign the certificate",
+        "A certificate signs others only with CA:TRUE in its basic constraints and keyCertSign in its key usage, "
+        "and only as far down as its path length allows.",
+    ),
+    "CC633": Kind(
+        ERROR,
+        "A certificate is for another purpose",
+        "Brokers, database and Flower need serverAuth in the extended key usage, brokers of a cluster and the "
+        "broker's users clientAuth. A certificate without extended key usage serves for everything.",
+    ),
+    "CC634": Kind(
+        ERROR,
+        "The certificates of a file are in the wrong order",
+        "A server sends its file as it is: the host's own certificate comes first, each following one signed the one "
+        "before it.",
+    ),
+    "CC635": Kind(
+        WARNING,
+        "A certificate ends soon",
+        "It ends within certificates_renew_before_days. Certificates of the cluster's own authority are renewed in "
+        "time by site.yml, the authority itself by playbooks/rotate_certificates.yml with -e rotate=authority.",
+    ),
+    "CC636": Kind(
+        ERROR,
+        "A client certificate has another common name than its user",
+        "With celery_broker_login: certificate the broker takes the common name for the user's name.",
+    ),
+    "CC637": Kind(
+        ERROR,
+        "A certificate is too weak",
+        "OpenSSL on Debian refuses RSA keys below 2048 bits and signatures with SHA-1 or MD5.",
+    ),
+    "CC638": Kind(
+        WARNING,
+        "A certificate that strict clients refuse",
+        "Python 3.13 and newer look at what RFC 5280 asks: key identifiers in all certificates but the root's "
+        "authority key identifier, and key usage and critical basic constraints in those of authorities. Workers on "
+        "an older Python, brokers and database accept it.",
     ),
     # --- 7: paths ----------------------------------------------------------------------------------------------------
     "CC701": Kind(
@@ -672,8 +849,9 @@ CATALOGUE: dict[str, Kind] = {
     "CC852": Kind(
         ERROR,
         "Quorum queues with a Celery that does not know them",
-        "Celery before 5.5 asks for a limit per channel, which quorum queues refuse, and ignores "
-        "task_default_queue_type.",
+        "Celery 5.5 cannot be told to declare quorum queues for the names a worker consumes, so that workers and "
+        "publishers would disagree. Celery before 5.5 asks for a limit per channel, which quorum queues refuse, and "
+        "ignores task_default_queue_type.",
     ),
     "CC853": Kind(
         WARNING,
@@ -706,6 +884,18 @@ CATALOGUE: dict[str, Kind] = {
         ERROR,
         "A downgrade of RabbitMQ",
         "RabbitMQ supports no downgrade: the older version may not read the data of the newer one.",
+    ),
+    "CC858": Kind(
+        ERROR,
+        "Brokers of different series",
+        "Brokers of one cluster have the same RabbitMQ series (4.0, 4.1). Debian 12 and 13 bring different ones: put "
+        "the brokers of a cluster on one of them.",
+    ),
+    "CC859": Kind(
+        WARNING,
+        "An upgrade of the brokers is not finished",
+        "Two neighbouring series work together while one broker after the other is upgraded. New features stay off, "
+        "and no broker can join, until all have the newer one.",
     ),
     # --- 9: variables ------------------------------------------------------------------------------------------------
     "CC901": Kind(

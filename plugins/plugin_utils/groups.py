@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from .brokers import check_brokers
 from .model import Inventory
 from .problems import Problems
 
@@ -26,7 +27,7 @@ def check_groups(members: Mapping[str, Sequence[str]], inventory: Inventory, pro
         )
     if not settings.get("celery_app"):
         problems.add("CC102", "celery_app", "is not set", "write what `celery -A` takes, for example shop.celery:app")
-    _check_brokers(members["rabbitmq"], problems)
+    check_brokers(members["rabbitmq"], inventory, problems)
     for code, group in (("CC104", "celery_source"), ("CC105", "postgresql")):
         if len(members[group]) > 1:
             problems.add(
@@ -43,18 +44,6 @@ def check_groups(members: Mapping[str, Sequence[str]], inventory: Inventory, pro
             "add the database host to the group, or write the URL of an existing result backend",
         )
     _check_beat(members["celery_beat"], settings, problems)
-
-
-def _check_brokers(brokers: Sequence[str], problems: Problems) -> None:
-    if len(brokers) == 1:
-        return
-    if not brokers:
-        problems.add("CC103", "group rabbitmq", "is empty", "add the host that shall run the broker")
-        return
-    what = f"has {len(brokers)} hosts ({', '.join(brokers)})"
-    if len(brokers) % 2 == 0:
-        what += ", and an even number of brokers cannot outvote a broken network"
-    problems.add("CC103", "group rabbitmq", what, "keep one: this version deploys exactly one broker")
 
 
 def _check_beat(beat: Sequence[str], settings: Mapping[str, object], problems: Problems) -> None:

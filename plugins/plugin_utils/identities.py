@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .broker_users import SHORT_STRING, check_broker_login
 from .groups import NAME
 from .model import Inventory
 from .problems import Problems
@@ -68,8 +69,6 @@ _SYSTEM_ACCOUNTS = """
     sshd systemd-network systemd-resolve systemd-timesync epmd rabbitmq postgres redis mysql nginx
 """
 SYSTEM_ACCOUNTS = frozenset(_SYSTEM_ACCOUNTS.split())
-#: The length of a short string of AMQP, in bytes.
-SHORT_STRING = 255
 LONGEST_IDENTITY = "producer"
 
 Check = Callable[[str], "tuple[str, str, str] | None"]
@@ -78,6 +77,7 @@ Check = Callable[[str], "tuple[str, str, str] | None"]
 def check_identities(inventory: Inventory, problems: Problems) -> None:
     """Passwords are judged where the inventory sets them, names wherever they come from."""
     _check_passwords(inventory, problems)
+    check_broker_login(inventory, problems)
     settings = inventory.settings
     name = settings.get("celery_name")
     has_name = isinstance(name, str) and NAME.fullmatch(name) is not None

@@ -9,6 +9,8 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from .broker_users import CERTIFICATE, PASSWORD
+
 #: A loopback address that no inventory names: a login from it stands for a login from a stranger.
 STRANGER = "127.99.99.99"
 
@@ -31,38 +33,36 @@ def canaries(model: Mapping[str, Any], release: str) -> list[dict[str, str]]:
 def probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The probes to run from ``host``.
 
-    links: ``broker_port``, ``vhost``, ``user`` (an existing broker user), ``database``, ``database_user``,
-    ``database_port``, ``ca_file``.
+    links: ``broker_port``, ``management_port``, ``vhost``, ``database``, ``database_user``, ``database_port``,
+    ``ca_file``, ``client_directory`` (with the host's client certificates, one per identity), and ``certificate_days``
+    (the days for which a certificate must still be valid).
     """
     found: list[dict[str, Any]] = []
     common = {"from": host, "ca_file": links["ca_file"]}
     if host in model["release_hosts"]:
         for broker in model["brokers"]:
             target = {**common, "to": broker, "host": model["hosts"][broker]["address"]}
-            tls = {**target, "port": links["broker_port"]}
-            found += [
-                {**target, "check": "port_closed", "name": "plain AMQP port", "port": 5672},
-                {**tls, "check": "amqp_plaintext", "name": "plaintext on the TLS port"},
-                {**tls, "check": "tls_unknown_ca", "name": "client without the CA"},
-                {
-                    **tls,
-                    "check": "amqp_wrong_password",
-                    "name": "wrong broker password",
-                    "username": links["user"],
-                    "vhost": links["vhost"],
-                },
-            ]
+            found += _broker_probes(model, host, target, links)
     database = model["database"]
     if database is None:
         return found
-    login = {
+    target = {
         **common,
         "to": database,
         "host": model["hosts"][database]["address"],
         "port": links["database_port"],
-        "username": links["database_user"],
-        "database": links["database"],
     }
+    if host in model["release_hosts"]:
+        found.append(
+            {
+                **target,
+                "check": "postgres_certificate",
+                "name": "certificate of the database",
+                "server_name": target["host"],
+                "min_days": links["certificate_days"],
+            }
+        )
+    login = {**target, "username": links["database_user"], "database": links["database"]}
     if _may_log_in(model, host):
         found.append({**login, "check": "postgres_plaintext_refused", "name": "database login without TLS"})
     else:
@@ -79,6 +79,43 @@ def probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> lis
             }
         )
     return found
+
+
+def _broker_probes(
+    model: Mapping[str, Any], host: str, target: Mapping[str, Any], links: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """What a host with a broker user tries at one broker."""
+    identity, user = next(iter(model["hosts"][host]["broker_users"].items()))
+    tls = {**target, "port": links["broker_port"]}
+    # Where the broker asks every client for a certificate, one without it learns nothing about anything else.
+    mutual = {**tls, **_client(model, identity, links)}
+    certificate = {
+        "check": "tls_certificate",
+        "server_name": model["broker_name"],
+        "min_days": links["certificate_days"],
+    }
+    login = {**mutual, "username": user, "vhost": links["vhost"]}
+    found = [
+        {**target, "check": "port_closed", "name": "plain AMQP port", "port": 5672},
+        {**tls, "check": "amqp_plaintext", "name": "plaintext on the TLS port"},
+        {**mutual, "check": "tls_unknown_ca", "name": "client without the CA"},
+        {**mutual, **certificate, "name": "certificate of the broker"},
+        {**target, "port": links["management_port"], **certificate, "name": "certificate of the management API"},
+    ]
+    if model["broker_login"] != PASSWORD:
+        found.append({**tls, "check": "amqp_no_client_certificate", "name": "client without a certificate"})
+    if model["broker_login"] == CERTIFICATE:
+        found.append({**login, "check": "amqp_password_refused", "name": "login by password"})
+    else:
+        found.append({**login, "check": "amqp_wrong_password", "name": "wrong broker password"})
+    return found
+
+
+def _client(model: Mapping[str, Any], identity: str, links: Mapping[str, Any]) -> dict[str, str]:
+    if model["broker_login"] == PASSWORD:
+        return {}
+    path = f"{links['client_directory']}/{identity}"
+    return {"client_certificate": f"{path}.pem", "client_key": f"{path}.key"}
 
 
 def _may_log_in(model: Mapping[str, Any], host: str) -> bool:

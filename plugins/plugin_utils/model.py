@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 #: The groups of the inventory interface; a host of none of them is not part of the cluster.
@@ -43,10 +43,21 @@ class Names:
 
 
 @dataclass(frozen=True)
+class Port:
+    """A port that other hosts may find open. tls: whether nothing is served there without TLS."""
+
+    port: int
+    purpose: str
+    tls: bool
+
+
+@dataclass(frozen=True)
 class Host:
     """address: where others reach it. addresses: where its own connections come from.
 
     identities: the broker identities whose services or commands run on it: worker, producer, flower.
+    broker_users: the broker user of each of them. broker_addresses: all brokers, in the order it shall try them.
+    ports: everything that may be open to other hosts; whatever else is reachable does not belong to the cluster.
     """
 
     name: str
@@ -54,6 +65,22 @@ class Host:
     addresses: tuple[str, ...]
     names: Names
     identities: tuple[str, ...] = ()
+    broker_users: Mapping[str, str] = field(default_factory=dict)
+    broker_addresses: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+
+
+@dataclass(frozen=True)
+class BrokerUser:
+    """A user of the broker. identity: worker, producer, flower or admin. host: whose it is, None when it is shared.
+
+    login: ``password``, or ``certificate`` for a user that has no password at all.
+    """
+
+    name: str
+    identity: str
+    host: str | None
+    login: str
 
 
 @dataclass(frozen=True)
@@ -105,14 +132,22 @@ class Client:
 class Cluster:
     """The whole cluster. ``as_dict`` is the fact that roles read.
 
+    broker_nodes: broker -> its Erlang node. broker_name: what every broker's certificate says, whichever it is.
     consumer_timeout: seconds that a delivered message may stay unacknowledged before the broker takes it back.
+    queue_settings: what makes Celery declare queues of queue_type; empty for classic ones, which are its default.
     """
 
     name: str
     hosts: Mapping[str, Host]
     brokers: tuple[str, ...]
     broker_addresses: tuple[str, ...]
+    broker_nodes: Mapping[str, str]
+    broker_name: str
+    broker_login: str
+    broker_users: tuple[BrokerUser, ...]
     consumer_timeout: int
+    queue_type: str
+    queue_settings: Mapping[str, str]
     database: str | None
     database_address: str | None
     source: str | None

@@ -42,7 +42,17 @@ HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
 MANAGED = ("agent", "bin", "cache", "config", "current", "releases", "ssh", "tools")
 #: What the collection itself places into the config directory.
 RESERVED = frozenset(
-    {"worker.env", "producer.env", "flower.env", "flower-options.env", "settings.json", "ca.pem", "trust.pem", "next"}
+    {
+        "worker.env",
+        "producer.env",
+        "flower.env",
+        "flower-options.env",
+        "settings.json",
+        "ca.pem",
+        "trust.pem",
+        "next",
+        "tls",
+    }
 )
 OWN_ENVIRONMENT = re.compile(r"worker-.*\.env")
 MODE = re.compile(r"0?[0-7]{3,4}|[ugoa]*[-+=][rwxXst]*(,[ugoa]*[-+=][rwxXst]*)*")

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .ports import DISTRIBUTION
 from .text import table
 
 Row = dict[str, Any]
@@ -26,6 +27,8 @@ CONTROLLER = "controller"
 ELSEWHERE = "result backend"
 
 _VERIFIED = "yes, authority and name"
+#: How a user of the broker proves who it is, where a password alone does not.
+LOGINS = {"password_and_certificate": " and certificate", "certificate": " by certificate"}
 _AS_ITS_URL = "as its URL says"
 _NUMBERED = re.compile(r"([^.]*?)([0-9]{1,9})([^.0-9]*(?:\..*)?)", re.DOTALL)
 
@@ -55,6 +58,7 @@ def plan(
         ],
         "connections": {"total": (budget or {}).get("total"), "limit": (budget or {}).get("limit")},
         "access": _access(model, settings),
+        "ports": _ports(model),
         "problems": [
             {key: _text(row.get(key)) for key in ("code", "severity", "host", "place", "what", "instead")}
             for row in problems
@@ -123,7 +127,9 @@ def _services(model: Mapping[str, Any], settings: Mapping[str, Any], host: str) 
         rows.append({"role": role, "title": title, "unit": unit, "detail": detail, "queues": list(queues)})
 
     if host in _names(model.get("brokers")):
-        add("broker", "RabbitMQ", "rabbitmq-server.service", f"vhost {_text(settings.get('celery_vhost'))}".rstrip())
+        node = _text((model.get("broker_nodes") or {}).get(host))
+        vhost = f"vhost {_text(settings.get('celery_vhost'))}".rstrip()
+        add("broker", "RabbitMQ", "rabbitmq-server.service", f"{vhost}, node {node}" if node else vhost)
     if host == model.get("database"):
         database = _text(settings.get("celery_database_name"))
         add("database", "PostgreSQL", f"postgresql@{VERSION}-main.service", f"database {database}".rstrip())
@@ -158,7 +164,8 @@ def _links(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
         found = {"kind": kind, "service": service, "from": start, "to": end, "port": _text(port)}
         rows.append({**found, "protocol": protocol, "identity": identity, "tls": tls})
 
-    prefix = _text(settings.get("celery_broker_user_prefix"))
+    names = _broker_users(model, settings)
+    login = LOGINS.get(_text(model.get("broker_login")), "")
     flowers, brokers = _names(model.get("flower")), _names(model.get("brokers"))
     users = [("worker", "worker", host) for host in _names(model.get("worker_hosts"))]
     users += [("application", "producer", str(model["source"]))] if model.get("source") else []
@@ -167,12 +174,17 @@ def _links(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
     for service, identity, host in users:
         for broker in brokers:
             port = settings.get("celery_broker_port")
-            add("amqp", service, host, broker, port, "AMQP", f"{prefix}{identity}", _VERIFIED)
+            add("amqp", service, host, broker, port, "AMQP", f"{names[identity]}{login}", _VERIFIED)
     management = settings.get("celery_broker_management_port")
     for broker in brokers:
         for host in flowers:
-            add("management", "Flower", host, broker, management, "HTTPS", f"{prefix}flower", _VERIFIED)
-        add("management", "administration", broker, broker, management, "HTTPS", f"{prefix}admin", _VERIFIED)
+            add("management", "Flower", host, broker, management, "HTTPS", names["flower"], _VERIFIED)
+        add("management", "administration", broker, broker, management, "HTTPS", names["admin"], _VERIFIED)
+    for broker in brokers:
+        for port in _known(model, broker).get("ports") or []:
+            if port.get("purpose") == DISTRIBUTION:
+                for other in (name for name in brokers if name != broker):
+                    add("cluster", "broker", other, broker, port.get("port"), "Erlang", "Erlang cookie", _VERIFIED)
     for service, _identity, host in users:
         if model.get("database"):
             port, identity = settings.get("celery_database_port"), _text(settings.get("celery_database_user"))
@@ -194,6 +206,14 @@ def _links(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
             "yes, cluster's authority",
         )
     return rows
+
+
+def _broker_users(model: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
+    """The user of each identity. Users that each host has for itself are shown alike: equal hosts still look equal."""
+    prefix = _text(settings.get("celery_broker_user_prefix"))
+    own = {user.get("identity") for user in model.get("broker_users") or [] if user.get("host")}
+    identities = ("worker", "producer", "flower", "admin")
+    return {name: f"{prefix}{name}.HOST" if name in own else f"{prefix}{name}" for name in identities}
 
 
 def _code_links(model: Mapping[str, Any], settings: Mapping[str, Any], add: Any) -> None:
@@ -281,6 +301,17 @@ def _access(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
+def _ports(model: Mapping[str, Any]) -> list[Row]:
+    """What others may find open, one row for each port and what it is for."""
+    rows: dict[tuple[int, str], Row] = {}
+    for host in _members(model):
+        for port in _known(model, host).get("ports") or []:
+            key = (port["port"], port["purpose"])
+            row = rows.setdefault(key, {"port": key[0], "purpose": key[1], "tls": bool(port["tls"]), "hosts": []})
+            row["hosts"].append(host)
+    return list(rows.values())
+
+
 # --------------------------------------------------------------------------------------------------
 # The terminal
 
@@ -310,6 +341,7 @@ def plan_text(content: Mapping[str, Any]) -> str:
         ("Problems", _problem_rows(content), ("code", "severity", "where", "what")),
         ("Hosts", _host_rows(content), ("host", "address", "service", "unit", "detail")),
         ("Links", _link_rows(content), ("service", "from", "to", "port", "protocol", "identity", "TLS verified")),
+        ("Ports that may be open to others", _port_rows(content), ("port", "for", "TLS", "hosts")),
         ("Queues", _queue_rows(content), ("queue", "workers", "hosts", "tasks at once")),
         ("Connections of the database", _budget_rows(content), ("who", "connections")),
         (
@@ -350,6 +382,18 @@ def _link_rows(content: Mapping[str, Any]) -> list[Row]:
     return [
         {**row, "from": _listed(row["from"]), "to": _listed(row["to"]), "TLS verified": row["tls"]}
         for row in grouped_links(content["links"])
+    ]
+
+
+def _port_rows(content: Mapping[str, Any]) -> list[Row]:
+    return [
+        {
+            "port": row["port"],
+            "for": row["purpose"],
+            "TLS": "yes" if row["tls"] else "no",
+            "hosts": _listed(row["hosts"]),
+        }
+        for row in content["ports"]
     ]
 
 

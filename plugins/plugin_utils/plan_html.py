@@ -42,6 +42,7 @@ def plan_html(content: Mapping[str, Any]) -> str:
         _hosts(content["hosts"]),
         _queues(content["queues"]),
         _links(content["links"]),
+        _ports(content["ports"]),
         _budget(content),
         _access(content["access"]),
         "</main>",
@@ -177,6 +178,17 @@ def _links(links: Sequence[Mapping[str, Any]]) -> str:
         port = f"{_code(row['port'])} {escape(row['protocol'])}".strip()
         rows.append((escape(row["service"]), *where, port, _code(row["identity"]), escape(row["tls"])))
     return _section("links", "Links", _table(("Service", "From", "To", "Port", "Identity", "TLS verified"), rows))
+
+
+def _ports(ports: Sequence[Mapping[str, Any]]) -> str:
+    if not ports:
+        return ""
+    rows = [
+        (_code(row["port"]), escape(row["purpose"]), "yes" if row["tls"] else "no", _codes(ranges(row["hosts"])))
+        for row in ports
+    ]
+    lead = "What other hosts may find open. Everything else that answers does not belong to the cluster."
+    return _section("ports", "Open ports", _table(("Port", "For", "TLS", "On"), rows), lead)
 
 
 def _budget(content: Mapping[str, Any]) -> str:

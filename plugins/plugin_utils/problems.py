@@ -79,6 +79,16 @@ def summary(problems: Problems) -> dict[str, list[str] | str]:
     }
 
 
+def shown(value: object) -> str:
+    """A value as a problem shows it; what is no secret only."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # Python writes no number of thousands of digits.
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
 def did_you_mean(wrong: object, known: Iterable[str]) -> str:
     """The known name that is nearest to a wrong one, empty when none is near."""
     near = get_close_matches(str(wrong), sorted(known), n=1, cutoff=0.7)

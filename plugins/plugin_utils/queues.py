@@ -9,14 +9,20 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..module_utils.rabbitmq import permissions
+from ..module_utils.rabbitmq_permissions import permissions
 from .model import Inventory, Worker
 from .problems import Problems, did_you_mean
+from .queue_type import celery_setting, quorum_place
 
 #: Where Celery sends a task without a route.
 DEFAULT_QUEUE = "celery"
 #: Besides the names that the permissions know: RabbitMQ keeps amq. for itself, delayed delivery celery_delayed_.
 RESERVED = re.compile(r"amq\..*|celery_delayed_.*")
+
+
+def dead_letters(name: str) -> str:
+    """The exchange and the queue of messages that were delivered too often, in the cluster of this name."""
+    return f"{name}.dead"
 
 
 def check_queues(workers: Mapping[str, Worker], inventory: Inventory, problems: Problems) -> None:
@@ -36,31 +42,12 @@ def check_queues(workers: Mapping[str, Worker], inventory: Inventory, problems: 
                 "CC307", place, f"has {queue!r}, which is consumed on no host", "let a kind that has hosts consume it"
             )
     _check_suffixes(consumers, inventory, problems)
+    _check_dead_letters(consumers, inventory, problems)
     # A kind without queues was refused for it: what it should consume is unknown, so nothing is missing for certain.
     if workers and all(worker.queues for worker in workers.values()):
         _check_routes(consumers, inventory, problems)
         _check_default(consumers, inventory, problems)
     _check_consumer_timeout(workers, inventory, problems)
-
-
-def celery_setting(inventory: Inventory, name: str) -> tuple[str, Any]:
-    """The path and the value of a task_… setting in celery_settings, by its new or its old name; None: not set."""
-    settings = inventory.settings.get("celery_settings")
-    if isinstance(settings, Mapping):
-        for spelling in (name, f"CELERY_{name.removeprefix('task_').upper()}"):
-            if settings.get(spelling) is not None:
-                return f"celery_settings.{spelling}", settings[spelling]
-    return f"celery_settings.{name}", None
-
-
-def has_quorum_queues(inventory: Inventory) -> bool:
-    """Whether celery_settings asks for quorum queues. One of them changes how a worker treats all of its queues."""
-    types = [celery_setting(inventory, f"task_{which}_queue_type")[1] for which in ("default", "create_missing")]
-    queues = celery_setting(inventory, "task_queues")[1]
-    for queue in queues.values() if isinstance(queues, Mapping) else ():
-        arguments = queue.get("queue_arguments") if isinstance(queue, Mapping) else None
-        types.append(arguments.get("x-queue-type") if isinstance(arguments, Mapping) else None)
-    return "quorum" in types
 
 
 def _is_reserved(queue: str) -> bool:
@@ -72,7 +59,8 @@ def _is_reserved(queue: str) -> bool:
 
 
 def _check_suffixes(consumers: Mapping[str, list[Worker]], inventory: Inventory, problems: Problems) -> None:
-    code = "CC302" if has_quorum_queues(inventory) else "CC303"
+    quorum = quorum_place(inventory)
+    code = "CC302" if quorum else "CC303"
     for queue, kinds in consumers.items():
         words = queue.split(".")
         for suffix in (".".join(words[start:]) for start in range(1, len(words))):
@@ -82,8 +70,21 @@ def _check_suffixes(consumers: Mapping[str, list[Worker]], inventory: Inventory,
                     f"celery_workers.{kinds[0].kind}.queues",
                     f"has {queue!r}, which ends in the name of the queue {suffix!r}, so that delayed messages for the "
                     "first reach the second, too",
-                    f"rename one of them, for example to {queue.replace('.', '-')!r}",
+                    f"rename one of them, for example to {queue.replace('.', '-')!r}"
+                    + (f", or write classic into {quorum}" if quorum else ""),
                 )
+
+
+def _check_dead_letters(consumers: Mapping[str, list[Worker]], inventory: Inventory, problems: Problems) -> None:
+    """Messages that were delivered too often go to a queue of the broker's policy, which nobody may consume."""
+    dead = dead_letters(str(inventory.settings.get("celery_name", "")))
+    if dead in consumers:
+        problems.add(
+            "CC310",
+            f"celery_workers.{consumers[dead][0].kind}.queues",
+            f"has {dead!r}, the queue that keeps the messages no worker could finish",
+            "write another name",
+        )
 
 
 def _check_routes(consumers: Mapping[str, list[Worker]], inventory: Inventory, problems: Problems) -> None:

@@ -21,7 +21,7 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 #: Which group's hosts a role's variables are read from; all other roles run on every kind of host.
 OWNERS = {"rabbitmq": "rabbitmq", "postgresql": "postgresql", "beat": "celery_beat", "flower": "flower"}
 #: What the model judges itself, together with everything else it says about them.
-JUDGED = frozenset({"celery_workers", "celery_allowed_clients"})
+JUDGED = frozenset({"celery_workers", "celery_allowed_clients", "celery_broker_login", "celery_queue_type"})
 HOST_VARIABLES = ("celery_address", "ansible_host", "ansible_facts")
 SPEC_KEYS = ("type", "choices", "elements", "options", "no_log")
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from .ports import DISTRIBUTION
+
 #: The package that makes a broker.
 BROKER_PACKAGE = "rabbitmq-server"
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*")
@@ -55,11 +57,27 @@ def endpoint(url: object) -> tuple[str, int] | None:
     return (host, port) if port else None
 
 
+def distribution_port(cluster: Mapping[str, Any], broker: str) -> int | None:
+    """Where other brokers reach this one; None when there are no others."""
+    ports = cluster["hosts"][broker]["ports"]
+    return next((port["port"] for port in ports if port["purpose"] == DISTRIBUTION), None)
+
+
+def _broker_links(cluster: Mapping[str, Any], host: str) -> list[Link]:
+    """Every broker of a cluster connects to every other one."""
+    found = []
+    for broker in cluster["brokers"] if host in cluster["brokers"] else ():
+        port = distribution_port(cluster, broker)
+        if broker != host and port is not None:
+            found.append(Link("broker to broker", broker, cluster["hosts"][broker]["address"], port))
+    return found
+
+
 def links(cluster: Mapping[str, Any], host: str, settings: Mapping[str, Any]) -> list[Link]:
     """The connections that the processes and the deployment of a host will make."""
+    hosts, found = cluster["hosts"], _broker_links(cluster, host)
     if host not in cluster["release_hosts"]:
-        return []
-    hosts, found = cluster["hosts"], []
+        return found
     for broker in cluster["brokers"]:
         address = hosts[broker]["address"]
         found.append(Link("broker", broker, address, settings["celery_broker_port"]))
@@ -92,10 +110,14 @@ def needs(cluster: Mapping[str, Any], host: str, settings: Mapping[str, Any]) ->
         ([cluster["database"]], "celery_database_port"),
         ([cluster["source"]], "code_source_ssh_port"),
     ]
+    distribution = distribution_port(cluster, host) if host in cluster["brokers"] else None
     return {
         "names": [name for name in dict.fromkeys(names) if is_name(name)],
         "ports": [{"name": link.name, "to": link.to, "host": link.address, "port": link.port} for link in wanted],
-        "listening": [settings[port] for servers, port in served if host in servers],
+        "listening": [
+            *(settings[port] for servers, port in served if host in servers),
+            *([] if distribution is None else [distribution]),
+        ],
         "paths": [settings["celery_root"], settings["celery_state_directory"]],
         "interpreter": settings["code_python"] if host in cluster["release_hosts"] else "",
         "packages": _packages(cluster, host, settings),

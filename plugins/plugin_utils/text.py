@@ -19,8 +19,11 @@ def url_host(address: str) -> str:
 
 
 def broker_url(addresses: Sequence[str], port: int, user: str, password: str, vhost: str) -> str:
-    """One URL per broker, joined as Celery reads them for failover. ``ssl=1`` verifies against SSL_CERT_FILE."""
-    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    """One URL per broker, joined as Celery reads them for failover. ``ssl=1`` verifies against SSL_CERT_FILE.
+
+    password: empty for a user whose login is its certificate.
+    """
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}" if password else quote(user, safe="")
     return ";".join(
         f"pyamqp://{login}@{url_host(address)}:{port}/{quote(vhost, safe='')}?ssl=1" for address in addresses
     )

@@ -12,13 +12,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from .addresses import read_clients, read_hosts
+from .addresses import is_host_name, read_clients, read_hosts
+from .broker_users import broker_login, broker_users, check_broker_users, users_of_host
+from .brokers import broker_name, node_names, rotated
 from .budget import check_budgets
 from .groups import check_groups
 from .identities import check_identities
-from .model import GROUPS, Cluster, Consumer, Host, Inventory, Worker
+from .model import GROUPS, Cluster, Consumer, Host, Inventory, Names, Worker
 from .paths import check_paths
+from .ports import check_ports, open_ports
 from .problems import Problems
+from .queue_type import check_queue_type, queue_settings, queue_type
 from .queues import check_queues
 from .workers import read_workers
 
@@ -37,11 +41,14 @@ def build(inventory: Inventory, problems: Problems) -> Cluster | None:
     check_identities(inventory, problems)
     check_paths(inventory, problems)
     workers = read_workers(inventory.settings.get("celery_workers"), inventory, problems)
+    check_queue_type(inventory, problems)
     check_queues(workers, inventory, problems)
     hosts = read_hosts(everyone, inventory, problems)
     cluster = _cluster(members, everyone, workers, hosts, inventory, problems)
     if cluster is not None:
         check_budgets(cluster, inventory, problems)
+        check_broker_users(cluster.broker_users, inventory, problems)
+        check_ports(cluster, problems)
     return None if problems.errors else cluster
 
 
@@ -65,14 +72,29 @@ def _cluster(
         return None
     producers = tuple(host for host in everyone if host in (source, beat))
     brokers, database = tuple(members["rabbitmq"]), _first(members["postgresql"])
-    return Cluster(
-        name=str(inventory.settings.get("celery_name", "")),
-        hosts={
-            name: replace(host, identities=_identities(name, worker_hosts, producers, flower))
-            for name, host in hosts.items()
-        },
+    settings, nodes = inventory.settings, node_names(brokers, inventory)
+    addresses = tuple(hosts[broker].address for broker in brokers if broker in hosts)
+    known = {}
+    for name, host in hosts.items():
+        identities = _identities(name, worker_hosts, producers, flower)
+        known[name] = replace(
+            host,
+            names=_names(host.names, nodes[name], broker_name(settings)) if name in nodes else host.names,
+            identities=identities,
+            broker_users=users_of_host(name, identities, settings),
+            broker_addresses=rotated(addresses, name),
+        )
+    cluster = Cluster(
+        name=str(settings.get("celery_name", "")),
+        hosts=known,
         brokers=brokers,
-        broker_addresses=tuple(hosts[broker].address for broker in brokers if broker in hosts),
+        broker_addresses=addresses,
+        broker_nodes=nodes,
+        broker_name=broker_name(settings),
+        broker_login=broker_login(settings),
+        broker_users=broker_users(known, settings),
+        queue_type=queue_type(inventory),
+        queue_settings=queue_settings(inventory),
         consumer_timeout=max([CONSUMER_TIMEOUT, *(2 * worker.stop_timeout for worker in workers.values())]),
         database=database,
         database_address=_address(hosts, database),
@@ -88,6 +110,18 @@ def _cluster(
         # Who submits the proof: where the application publishes, else beat, else a worker.
         submitter=source or beat or releases[0],
         database_clients=clients,
+    )
+    return replace(
+        cluster,
+        hosts={name: replace(host, ports=open_ports(name, cluster, settings)) for name, host in known.items()},
+    )
+
+
+def _names(names: Names, node: str, common: str) -> Names:
+    """What a broker's certificate says beside the host's own names: the one name of all brokers, and its node's."""
+    short = node.partition("@")[2]
+    return replace(
+        names, dns=tuple(dict.fromkeys((*names.dns, *(name for name in (short, common) if is_host_name(name)))))
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .model import Inventory
 from .problems import Problems
-from .queues import celery_setting, has_quorum_queues
+from .queue_type import QUORUM, celery_setting, queue_type, quorum_place
 
 Version = tuple[int, int, int]
 Series = tuple[int, int]
@@ -52,38 +52,41 @@ def check_versions(
 ) -> None:
     """Combinations that are known not to work; a version that is unknown (empty, or no version) is not judged.
 
-    settings: the variables of the inventory, of which celery_settings and rabbitmq_settings are read.
+    settings: ``celery_queue_type``, ``celery_settings`` and ``rabbitmq_settings``; each may be missing.
     host: where these versions were found.
     """
     has_broker, has_celery, has_kombu = version(broker), version(celery), version(kombu)
     inventory = Inventory({}, {}, settings, lambda _pattern: ())
-    is_quorum = has_quorum_queues(inventory)
-    if has_broker and has_kombu and has_broker >= (4, 0, 0) and has_kombu >= (5, 7, 0) and not is_quorum:
+    quorum = quorum_place(inventory)
+    if has_broker and has_kombu and has_broker >= (4, 0, 0) and has_kombu >= (5, 7, 0) and not quorum:
         problems.add(
             "CC851",
-            "celery_settings.task_default_queue_type",
-            f"is not quorum, and kombu {kombu} with RabbitMQ {broker} lets tasks with an ETA or countdown block the "
+            "celery_queue_type",
+            f"is classic, and kombu {kombu} with RabbitMQ {broker} lets tasks with an ETA or countdown block the "
             "worker of a classic queue",
-            "write quorum, and topic into celery_settings.task_default_exchange_type, unless no task has an ETA, "
-            "countdown or retry",
+            "write quorum, unless no task has an ETA, countdown or retry",
             host,
         )
     if not has_celery:
         return
-    if is_quorum and has_celery < (5, 5, 0):
+    # 5.5 consumes quorum queues, and has no setting for the type of those that it declares by their name alone.
+    needed = (5, 6, 0) if quorum == "celery_queue_type" else (5, 5, 0)
+    if quorum and has_celery < needed:
         problems.add(
             "CC852",
-            "celery_settings.task_default_queue_type",
-            f"is quorum, and Celery {celery} cannot consume quorum queues",
-            "install Celery 5.5 or newer, or write classic",
+            quorum,
+            f"asks for quorum queues, which Celery {celery} cannot "
+            + ("consume" if has_celery < (5, 5, 0) else "declare"),
+            f"install Celery {_name(needed)} or newer, or write classic into celery_queue_type"
+            + (f" and take them out of {quorum}" if quorum != "celery_queue_type" else ""),
             host,
         )
-    elif is_quorum and celery_setting(inventory, "task_default_exchange_type")[1] != "topic":
+    elif quorum and not _is_topic(inventory):
         problems.add(
             "CC853",
             "celery_settings.task_default_exchange_type",
             "is not topic: with quorum queues on a direct exchange, tasks with an ETA or countdown block the worker",
-            "write topic",
+            "remove it and write quorum into celery_queue_type, or write topic",
             host,
         )
     if has_broker and has_broker >= (4, 3, 0) and has_celery < (5, 7, 0) and not _is_ready(has_celery, inventory):
@@ -104,6 +107,12 @@ def check_versions(
             "publishes outside the cluster's services",
             host,
         )
+
+
+def _is_topic(inventory: Inventory) -> bool:
+    """Whether the default queue's exchange is one that delayed delivery works with; celery_queue_type makes it one."""
+    kind = celery_setting(inventory, "task_default_exchange_type")[1]
+    return bool(kind == "topic" if kind is not None else queue_type(inventory) == QUORUM)
 
 
 def _is_ready(celery: Version, inventory: Inventory) -> bool:
@@ -179,3 +188,41 @@ def _path(old: Series, new: Series) -> list[Series] | None:
                 seen.add(step)
                 waiting.append([*way, step])
     return None
+
+
+# --------------------------------------------------------------------------------------------------
+# Brokers that shall be one cluster
+
+
+def check_broker_series(brokers: Mapping[str, Mapping[str, str]], problems: Problems) -> None:
+    """Whether the brokers can be one cluster. brokers: host -> its package, ``installed`` and ``candidate``.
+
+    A broker that is not installed counts as what would be installed; one that is unknown is not judged.
+    """
+    series: dict[Series, list[str]] = {}
+    installed: set[Series] = set()
+    for host, package in brokers.items():
+        there = version(package.get("installed"))
+        found = there or version(package.get("candidate"))
+        if found is not None:
+            series.setdefault(found[:2], []).append(host)
+        if there is not None:
+            installed.add(there[:2])
+    if len(series) < 2:
+        return
+    oldest, newest = min(series), max(series)
+    what = "; ".join(f"{_name(one)} on {', '.join(series[one])}" for one in sorted(series))
+    if len(series) == 2 and series.keys() == installed and newest in _next(oldest):
+        problems.add(
+            "CC859",
+            "rabbitmq-server",
+            f"is of two series: {what}. RabbitMQ allows this during an upgrade only",
+            f"finish the upgrade: run playbooks/upgrade_broker.yml until all have {_name(newest)}",
+        )
+        return
+    problems.add(
+        "CC858",
+        "rabbitmq-server",
+        f"is not of one series: {what}. Such brokers do not become one cluster",
+        "use the same Debian release and package source on all hosts of the group rabbitmq",
+    )

@@ -14,7 +14,7 @@ from typing import Any
 from .groups import NAME
 from .model import GROUPS, Inventory, Worker
 from .problems import Problems, did_you_mean
-from .queues import has_quorum_queues
+from .queue_type import quorum_place
 from .text import environment_problems
 
 POOLS = ("prefork", "threads", "gevent", "eventlet", "solo")
@@ -153,7 +153,7 @@ def read_worker(kind: str, options: Any, inventory: Inventory, problems: Problem
     _drop_wrong_values(given, wrong)
     pool = given.get("pool", OPTIONS["pool"][1])
     _check_pool(given, pool, wrong)
-    _check_autoscale(given, pool, has_quorum_queues(inventory), wrong)
+    _check_autoscale(given, pool, quorum_place(inventory), wrong)
     _check_times(given, wrong)
     for problem in _environment_problems(given.get("environment", {})):
         what, _colon, instead = problem.rpartition(": ")
@@ -248,13 +248,14 @@ def _check_pool(given: dict[str, Any], pool: str, wrong: Wrong) -> None:
         )
 
 
-def _check_autoscale(given: dict[str, Any], pool: str, quorum: bool, wrong: Wrong) -> None:
+def _check_autoscale(given: dict[str, Any], pool: str, quorum: str, wrong: Wrong) -> None:
     if "autoscale" not in given:
         return
     if pool != "prefork":
         wrong("CC215", "autoscale", f"is set, and the pool is {pool}", "write concurrency instead, or pool: prefork")
     if quorum:
-        wrong("CC216", "autoscale", "is set, and celery_settings asks for quorum queues", "write concurrency instead")
+        instead = f"write concurrency instead, or write classic into {quorum}"
+        wrong("CC216", "autoscale", f"is set, and {quorum} asks for quorum queues", instead)
     if "concurrency" in given and pool == "prefork":
         wrong("CC217", "concurrency", "is set beside autoscale, which wins", "remove one of them")
     autoscale = given.pop("autoscale")

@@ -1,7 +1,10 @@
 """The Celery application. The broker and the result backend come from Celery's own environment
-variables, CELERY_BROKER_URL and CELERY_RESULT_BACKEND."""
+variables, CELERY_BROKER_URL and CELERY_RESULT_BACKEND; what else a deployment decides, from CELERY_SETTINGS."""
 
 from __future__ import annotations
+
+import json
+import os
 
 from celery import Celery
 
@@ -20,3 +23,5 @@ app.conf.update(
     result_expires=7 * 24 * 3600,
     task_track_started=True,
 )
+# Whoever sends tasks must declare the same queues as the workers: the deployment tells all of them how.
+app.conf.update(json.loads(os.environ.get("CELERY_SETTINGS", "{}")))

@@ -120,9 +120,30 @@ def test_tasks_run_for_a_producer_that_may_not_declare(node, release):
         assert time.monotonic() < deadline
         time.sleep(1)
     assert state == f"SUCCESS|reports-{release}@node1"
-    # The same without the agent declares the queue, which this producer may not.
-    bare = node.run(f"{RUN} --identity producer python -m celery -A fileshelf.celery:app call fileshelf.shelf_summary")
+    # The same without the agent, by the documented snippet, reaches the broker and declares the queue, which this
+    # producer may not.
+    call = "python -m celery -A fileshelf.celery:app call fileshelf.shelf_summary"
+    bare = node.run(f"{RUN} --identity producer sh -c 'CELERY_SETTINGS=\"$SHELF_SETTINGS\" exec {call}'")
     assert bare.rc != 0 and "ACCESS_REFUSED" in bare.stderr + bare.stdout
+
+
+def test_publishers_are_told_what_to_agree_on(node, release):
+    variables = environment(node, release, "worker-documents")
+    told = json.loads(variables["SHELF_SETTINGS"])
+    files = {
+        name: f"/srv/shelf-root/config/tls/worker.{end}" for name, end in (("certfile", "pem"), ("keyfile", "key"))
+    }
+    assert told["broker_transport_options"]["ssl"] == {
+        "server_hostname": "mq.shelf.example.org",
+        "cert_reqs": 2,
+        "ca_certs": "/srv/shelf-root/config/ca.pem",
+        **files,
+    }
+    # Classic queues are Celery's own default: nothing to agree on.
+    assert not [name for name in told if name.startswith("task_")] and variables["CELERY_AGENT_DEFAULTS"] == "{}"
+    assert "CELERY_SETTINGS" not in variables
+    assert variables["CELERY_AGENT_CLIENT_CERTIFICATE"] == files["certfile"]
+    assert variables["CELERY_AGENT_BROKER_NAME"] == "mq.shelf.example.org"
 
 
 def test_settings_reach_the_application(node):
@@ -144,13 +165,36 @@ def test_the_broker(node):
     ):
         assert words in configuration, words
     assert "shelves/one" in node.run("rabbitmqctl -q list_vhosts").stdout
-    users = node.run("rabbitmqctl -q list_users").stdout
-    assert all(f"sh.{role}" in users for role in ("worker", "producer", "flower", "admin")) and "guest" not in users
+    users = node.run("rabbitmqctl -q list_users --no-table-headers").stdout
+    assert sorted(line.split()[0] for line in users.splitlines()) == [
+        "sh.admin",
+        "sh.flower.node1",
+        "sh.producer.node1",
+        "sh.worker.node1",
+    ]
     assert node.run("systemctl show -P LimitNOFILE rabbitmq-server").stdout.strip() == "8192"
-    client = "openssl s_client -connect node1:5691 -CAfile /srv/shelf-root/config/ca.pem"
+    stranger = (
+        "openssl s_client -connect node1:5691 -CAfile /srv/shelf-root/config/ca.pem "
+        "-verify_hostname mq.shelf.example.org -verify_return_error"
+    )
+    client = f"{stranger} -cert /srv/shelf-root/config/tls/worker.pem -key /srv/shelf-root/config/tls/worker.key"
     old = node.run(f"{client} -tls1_2 </dev/null")
-    new = node.run(f"{client} -tls1_3 -verify_return_error </dev/null")
+    new = node.run(f"{client} -tls1_3 </dev/null")
     assert old.rc != 0 and new.rc == 0 and "Verify return code: 0 (ok)" in new.stdout
+    # With TLS 1.3 the client is told after the handshake.
+    refused = node.run(f"sleep 2 | {stranger} -tls1_3")
+    assert "certificate required" in refused.stdout + refused.stderr
+
+
+def test_the_queues(node):
+    kinds = node.run("rabbitmqctl -q list_queues -p shelves/one --no-table-headers name type").stdout
+    tasks = dict(
+        line.split() for line in kinds.splitlines() if line.split()[0] in ("celery", "intake", "text", "reports")
+    )
+    assert tasks == dict.fromkeys(("celery", "intake", "text", "reports"), "classic")
+    policies = node.run("rabbitmqctl -q list_policies -p shelves/one").stdout
+    (dead,) = [line for line in policies.splitlines() if "shelf-dead" in line]
+    assert f'"message-ttl":{3 * 24 * 3600 * 1000}' in dead
 
 
 def test_the_database(node):
@@ -166,6 +210,12 @@ def test_the_database(node):
 def test_the_certificates(node):
     text = node.run("openssl x509 -in /etc/rabbitmq/shelf-tls/cert.pem -noout -text -ext subjectAltName").stdout
     assert "DNS:node1" in text and "DNS:shelf.example.org" in text and "CN = Shelf Authority" in text
+    assert "DNS:mq.shelf.example.org" in text
+    for identity in ("worker", "producer", "flower"):
+        path = f"/srv/shelf-root/config/tls/{identity}"
+        assert f"CN = sh.{identity}.node1" in node.run(f"openssl x509 -in {path}.pem -noout -subject").stdout
+        key = node.file(f"{path}.key")
+        assert (key.user, key.group, key.mode) == ("root", "shelfrunner", 0o640)
     assert node.run("openssl x509 -in /etc/rabbitmq/shelf-tls/cert.pem -noout -checkend $((198 * 86400))").rc == 0
     assert node.run("openssl x509 -in /etc/rabbitmq/shelf-tls/cert.pem -noout -checkend $((201 * 86400))").rc == 1
     assert node.run("openssl x509 -in /srv/shelf-root/config/ca.pem -noout -checkend $((998 * 86400))").rc == 0

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
 
-SCENARIO = os.environ["MOLECULE_SCENARIO_NAME"]
-PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
-INVENTORY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "inventory"
-SECRETS = INVENTORY / ".secrets"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "resources"))
+
+import testing
+from testing import INVENTORY, PROJECT, SCENARIO, SECRETS, container, message, wait_for
+
+__all__ = ["INVENTORY", "PROJECT", "SCENARIO", "SECRETS", "container", "message", "wait_for"]
+
 HOSTS = ("broker1", "db1", "app1", "worker1", "worker2")
 RUN = "/opt/fileshelf/bin/celery-run"
 
@@ -24,75 +24,28 @@ RUN = "/opt/fileshelf/bin/celery-run"
 reference_cluster_only = pytest.mark.skipif(SCENARIO != "default", reason="shown once, on the reference cluster")
 
 
-def container(name: str) -> str:
-    return f"taskfleet-{SCENARIO}-{name}"
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120, every: float = 2) -> Any:
-    """The first true value of the condition, or its last value when the deadline has passed."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()) and time.monotonic() < deadline:
-        time.sleep(every)
-    return value
-
-
-def message(done: subprocess.CompletedProcess[str]) -> str:
-    """The output on one line, without Ansible's line breaks: messages are compared by their words."""
-    assert done.returncode != 0, "the playbook must not succeed"
-    return " ".join((done.stdout + done.stderr).split())
-
-
 @pytest.fixture(scope="session")
 def on() -> Callable[[str], Any]:
-    """on('worker1') is the host as testinfra sees it, without a round trip through Ansible."""
-    hosts: dict[str, Any] = {}
-
-    def get(name: str) -> Any:
-        if name not in hosts:
-            hosts[name] = testinfra.get_host(f"docker://{container(name)}")
-        return hosts[name]
-
-    return get
+    """on('worker1') is the host as testinfra sees it."""
+    return testing.host
 
 
 @pytest.fixture(scope="session")
-def rows(on: Callable[[str], Any]) -> Callable[[str], list[str]]:
+def rows() -> Callable[[str], list[str]]:
     """rows(sql) are the lines that psql prints on the database host."""
-
-    def query(sql: str) -> list[str]:
-        done = on("db1").run("runuser -u postgres -- psql -qAt fileshelf -c %s", sql)
-        assert done.rc == 0, done.stderr
-        return done.stdout.splitlines()
-
-    return query
+    return lambda sql: testing.query("fileshelf", sql)
 
 
 @pytest.fixture(scope="session")
 def ad_hoc() -> Callable[..., dict[str, Any]]:
-    """Run one module on one container, whether the inventory knows it or not."""
-
-    def run(name: str, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        command = ["ansible", "all", "-i", f"{container(name)},", "-c", "community.docker.docker"]
-        command += ["-m", f"taskfleet.celery_cluster.{module}", "-a", json.dumps(arguments)]
-        environment = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.oneline", "ANSIBLE_VERBOSITY": "0"}
-        done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, check=False)
-        assert "=> {" in done.stdout, done.stdout + done.stderr
-        return json.loads("{" + done.stdout.split("=> {", 1)[1])
-
-    return run
+    """ad_hoc(name, module, arguments) runs one module on one container."""
+    return testing.module_on
 
 
 @pytest.fixture(scope="session")
 def playbook() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a playbook against the cluster of this scenario; alone: the arguments name the inventory."""
-
-    def run(*arguments: str, name: str = "site.yml", alone: bool = False) -> subprocess.CompletedProcess[str]:
-        inventory = [] if alone else ["-i", str(INVENTORY)]
-        command = ["ansible-playbook", *inventory, name, *arguments]
-        environment = {**os.environ, "ANSIBLE_VERBOSITY": "0"}
-        return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, check=False)
-
-    return run
+    """playbook(*arguments, name='site.yml', alone=False) runs a playbook against the cluster."""
+    return testing.run_playbook
 
 
 @pytest.fixture

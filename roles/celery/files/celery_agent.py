@@ -434,7 +434,8 @@ def tls_options(conf):
     """Options that check the certificate *and* the name in it, where the URL only says `ssl=1`; else None.
 
     py-amqp compares the name only when it is given one, and before version 5 it checks nothing at all. Given a
-    dictionary by the application, the choice is the application's.
+    dictionary by the application, the choice is the application's. Whichever broker of a list answers, its certificate
+    has the name that the role sets; where it sets none, one broker is known by its address.
     """
     hosts = set()
     for url in broker_urls(conf):
@@ -449,15 +450,62 @@ def tls_options(conf):
     if not name:
         log.warning("the brokers differ in name: set CELERY_AGENT_BROKER_NAME to a name in all their certificates")
         return None
+    return for_this_transport({"server_hostname": name, "cert_reqs": ssl.CERT_REQUIRED, **client_certificate()})
+
+
+def client_certificate():
+    """Who we are, where the broker asks for it. Paths: the files are read at every connect, so they may be renewed."""
+    certificate = state.setting("CLIENT_CERTIFICATE")
+    return {"certfile": certificate, "keyfile": state.setting("CLIENT_KEY", None)} if certificate else {}
+
+
+def for_this_transport(options):
+    """TLS options in the form that the installed py-amqp understands. Without ca_certs, SSL_CERT_FILE is trusted."""
     from amqp import VERSION as AMQP_VERSION
 
-    # Both ways trust SSL_CERT_FILE, else the system's authorities.
     if tuple(AMQP_VERSION[:2]) >= (5, 1):
-        return {"server_hostname": name, "cert_reqs": ssl.CERT_REQUIRED}
+        return options
     # Older ones lose the authorities as soon as they are given a name, unless Python makes the context. (Not for all:
     # from Python 3.13 on such a context refuses authorities that lack some extension, which `ssl=1` accepts.)
+    context = {"check_hostname": True}
+    if options.get("ca_certs"):
+        context["cafile"] = options["ca_certs"]
+    if options.get("certfile"):
+        context.update(certfile=options["certfile"], keyfile=options.get("keyfile"))
+        teach_client_certificates()
     # do_handshake_on_connect: py-amqp does the handshake itself, with a timeout.
-    return {"context": {"check_hostname": True}, "server_hostname": name, "do_handshake_on_connect": False}
+    return {"context": context, "server_hostname": options["server_hostname"], "do_handshake_on_connect": False}
+
+
+def teach_client_certificates():
+    """An old py-amqp takes a certificate of ours or verifies the broker's, not both."""
+    from amqp.transport import SSLTransport
+
+    plain = SSLTransport._wrap_context
+    if getattr(plain, "celery_agent", False):
+        return
+
+    def wrap_context(self, sock, sslopts, certfile=None, keyfile=None, **options):
+        if not certfile:
+            return plain(self, sock, sslopts, **options)
+        check_hostname = options.pop("check_hostname", None)
+        context = ssl.create_default_context(**options)
+        context.check_hostname = check_hostname
+        context.load_cert_chain(certfile, keyfile)
+        return context.wrap_socket(sock, **sslopts)
+
+    wrap_context.celery_agent = True
+    SSLTransport._wrap_context = wrap_context
+
+
+def verifies_the_name(tls):
+    """Are these options of the kind that the role offers to publishers?"""
+    return (
+        isinstance(tls, dict)
+        and tls.get("server_hostname")
+        and tls.get("cert_reqs") == ssl.CERT_REQUIRED
+        and not tls.get("context")
+    )
 
 
 def transport_options(conf):
@@ -472,7 +520,34 @@ def transport_options(conf):
         tls = tls_options(conf)
         if tls:
             options["ssl"] = tls
+    elif verifies_the_name(options["ssl"]):
+        options["ssl"] = for_this_transport(options["ssl"])
     return options
+
+
+@guarded
+def cluster_defaults(conf):
+    """What the cluster's queues are, for an application that says nothing about them."""
+    from celery import VERSION as CELERY_VERSION
+    from celery.app import defaults
+
+    text = state.setting("DEFAULTS")
+    wanted = json.loads(text) if text else {}
+    unknown = sorted(key for key in wanted if key not in defaults.DEFAULTS)
+    if unknown:
+        # All or nothing: some queues of one type and some of the other are worse than either.
+        log.error(
+            "celery_queue_type: Celery %s.%s does not know %s: install a newer one, or write classic",
+            CELERY_VERSION[0],
+            CELERY_VERSION[1],
+            ", ".join(unknown),
+        )
+        return {}
+    if conf.task_queues:
+        # Queues without an exchange of their own get the default one, and the default routing key. On a topic exchange
+        # a message for one of them would reach all.
+        wanted.pop("task_default_exchange_type", None)
+    return wanted
 
 
 @guarded
@@ -483,6 +558,9 @@ def safe_defaults(conf):
     wanted = dict(DEFAULTS)
     if is_amqp(conf):
         wanted.update(AMQP_DEFAULTS)
+        wanted.update(cluster_defaults(conf) or {})
+        if state.setting("BROKER_LOGIN") == "certificate":
+            wanted["broker_login_method"] = "EXTERNAL"  # whatever user and password a URL has: they are not sent
     if state.setting("ROLE") == "worker":
         wanted.update(WORKER_DEFAULTS)
     # A setting this Celery does not know stays unset.
@@ -521,11 +599,21 @@ def refresh_tasks(app, before):
 def forget_routing(app):
     """Queues and the sender are computed once: an app that touched them while it was imported has the old ones."""
     amqp = app.__dict__.get("amqp")
+    if amqp is None:
+        return
+    old = amqp.__dict__.get("queues")
     for name in ("queues", "router", "default_queue", "default_exchange", "send_task_message", "create_task_message"):
-        if amqp is not None:
-            amqp.__dict__.pop(name, None)
-    if amqp is not None:
-        amqp._rtable = None
+        amqp.__dict__.pop(name, None)
+    amqp._rtable = None
+    for name, queue in (old or {}).items():
+        if name not in amqp.queues and not made_by_name(old, queue):
+            amqp.queues.add(queue)
+
+
+def made_by_name(queues, queue):
+    """Would Celery make the same queue for its name alone? Then it is made anew, as the settings are now."""
+    default = queues.default_exchange is not None and queue.exchange == queues.default_exchange
+    return default or queue == queues.new_missing(queue.name)
 
 
 @guarded

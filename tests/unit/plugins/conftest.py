@@ -26,6 +26,7 @@ class Pki(NamedTuple):
     other_ca: str
     context: ssl.SSLContext
     wrong_name: ssl.SSLContext  # the same CA, but for another host
+    pair: str  # key and certificate of `context`; a client may show them as well
 
 
 def _name(text: str) -> x509.Name:
@@ -92,6 +93,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
         other_ca,
         _server(folder, "cluster", ca_key, "server", local),
         _server(folder, "cluster", ca_key, "elsewhere", [x509.DNSName("elsewhere.example")]),
+        str(folder / "server.pem"),
     )
 
 

@@ -41,8 +41,10 @@ PLAY = """
 
 LINKS = {
     "broker_port": 5671,
+    "management_port": 15671,
     "vhost": "shop",
-    "user": "shop-worker",
+    "client_directory": "/config/tls",
+    "certificate_days": 14,
     "database": "shop",
     "database_user": "shop",
     "database_port": 5432,
@@ -151,6 +153,10 @@ def test_a_right_inventory_yields_the_model_on_every_host(right: dict[str, Any])
     }
     assert {kind: worker["hosts"] for kind, worker in model["workers"].items()} == {"default": ["w1"], "video": ["w2"]}
     assert model["workers"]["default"]["concurrency"] == 4
+    assert (model["broker_name"], model["broker_login"], model["queue_type"]) == ("shop-broker", "password", "quorum")
+    assert model["broker_nodes"] == {"mq": "rabbit@mq"}
+    assert model["hosts"]["w1"]["broker_users"] == {"worker": "shop-worker"}
+    assert [port["port"] for port in model["hosts"]["mq"]["ports"]] == [5671, 15671]
     assert [client["cidr"] for client in model["database_clients"]] == [
         "192.0.2.4/32",
         "192.0.2.5/32",
@@ -316,6 +322,26 @@ def test_a_cluster_variable_that_differs_between_hosts_is_refused(tmp_path: Path
     assert done.returncode == 2
     text = " ".join((done.stdout + done.stderr).split())
     assert "CC111 error: celery_broker_port is one thing on one and another on two" in text
+
+
+def test_mistakes_about_the_broker_are_told_at_once(tmp_path: Path) -> None:
+    wrong = {
+        "CC116": {"celery_broker_name": "my_broker"},
+        "CC117": {"rabbitmq_settings": {"listeners.tcp.default": 5672}},
+        "CC311": {"celery_queue_type": "quorom"},
+        "CC312": {"celery_delivery_limit": "0"},
+        "CC313": {"celery_dead_letter_days": 365},
+        "CC618": {"celery_broker_login": "cert"},
+        "CC903": {"celery_broker_identities_per_host": "sometimes"},
+    }
+    variables: dict[str, Any] = {}
+    for mistake in wrong.values():
+        variables |= mistake
+    done = play(tmp_path, small(**variables), CHECK)
+    assert done.returncode == 2
+    text = " ".join((done.stdout + done.stderr).split())
+    told = {code: f"{code} error: {next(iter(mistake))}" for code, mistake in wrong.items()}
+    assert [message for message in told.values() if message not in text] == []
 
 
 def test_the_play_has_the_last_word(tmp_path: Path) -> None:

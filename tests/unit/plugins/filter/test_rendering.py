@@ -13,7 +13,14 @@ from ansible_collections.taskfleet.celery_cluster.plugins.filter import renderin
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils import broker_state, links, text, workers
 
 FILTERS = rendering.FilterModule().filters()
-PASSWORDS = dict.fromkeys(broker_state.ROLES, "secret")
+BROKER = {
+    "celery_vhost": "v",
+    "celery_producers_declare": True,
+    "celery_delivery_limit": 20,
+    "celery_dead_letter_days": 14,
+}
+WORKER = {"name": "p-worker", "identity": "worker", "host": None, "login": "password"}
+MODEL: dict[str, Any] = {"name": "p", "queue_type": "quorum", "broker_users": [WORKER]}
 
 
 def test_the_filters_are_the_functions_of_the_model() -> None:
@@ -61,8 +68,13 @@ def test_the_documentation_names_every_parameter(name: str) -> None:
         ("broker_url", [["mq"], 5671, "u", "\ud800", "v"], "surrogates"),
         (
             "rabbitmq_desired",
-            [{"queues": {"celeryev": []}}, "v", "p-", True, PASSWORDS],
+            [{**MODEL, "queues": {"celeryev": []}}, BROKER, {"p-worker": "hunter2"}],
             "Celery itself uses this name",
+        ),
+        (
+            "rabbitmq_desired",
+            [{**MODEL, "queues": {"celery": []}}, BROKER, {"p-other": "hunter2"}],
+            "passwords lacks the password of the broker user 'p-worker'",
         ),
     ],
 )

@@ -65,6 +65,14 @@ def test_damaged_frames_are_refused() -> None:
         wire.short_string("é" * 128)
 
 
+def test_the_mechanisms_of_a_start() -> None:
+    start = b"\x00\x09" + wire.field_table({"a": "b"}) + wire.long_string(b"PLAIN EXTERNAL") + wire.long_string(b"en")
+    assert wire.parse_mechanisms(start) == ["PLAIN", "EXTERNAL"]
+    for damaged in (b"", start[:4], start[:20]):
+        with pytest.raises(wire.WireError, match="wrong length"):
+            wire.parse_mechanisms(damaged)
+
+
 def test_what_counts_as_amqp() -> None:
     assert wire.speaks_amqp(b"\x01\x00\x00\x00\x00\x01\xf0\x00\x0a\x00\x0a")
     assert wire.speaks_amqp(wire.AMQP_HEADER)

@@ -137,6 +137,113 @@ def test_unknown_ca_is_not_proved_by_a_broken_second_connection(serve: Serve, pk
     assert "another reason" in complaint(probe("tls_unknown_ca", serve(once), ca_file=pki.ca))
 
 
+@pytest.mark.parametrize(("check", "before"), [("tls_certificate", b""), ("postgres_certificate", b"S")])
+def test_a_certificate_has_to_last(serve: Serve, pki: Any, check: str, before: bytes) -> None:
+    # The certificate of the fixture lasts an hour.
+    port = serve(over_tls(pki.context, lambda tls: None, before))
+    elsewhere = serve(over_tls(pki.wrong_name, lambda tls: None, before))
+    row = probe(check, port, ca_file=pki.ca)
+    assert row["ok"] is True and row["expected"] == "accepted", row
+    assert "valid for 127.0.0.1 until 20" in row["detail"]
+    assert "in 0 days, and not in 1" in complaint(probe(check, port, ca_file=pki.ca, min_days=1))
+    assert "not accepted" in complaint(probe(check, port, ca_file=pki.other_ca))
+    assert "not accepted" in complaint(probe(check, elsewhere, ca_file=pki.ca))
+    assert probe(check, elsewhere, ca_file=pki.ca, server_name="elsewhere.example")["ok"] is True
+    assert "not accepted" in complaint(probe(check, port, ca_file=pki.ca, server_name="elsewhere.example"))
+
+
+def test_the_certificate_of_a_database_without_tls(serve: Serve, pki: Any) -> None:
+    assert "offers no TLS" in complaint(probe("postgres_certificate", serve(says(b"N")), ca_file=pki.ca))
+
+
+# --- client certificates ---------------------------------------------------------------------------
+
+
+def start_with(mechanisms: bytes) -> bytes:
+    return wire.method_frame(
+        wire.START,
+        b"\x00\x09"
+        + wire.field_table({"product": "RabbitMQ"})
+        + wire.long_string(mechanisms)
+        + wire.long_string(b"en"),
+    )
+
+
+def offers(mechanisms: bytes) -> Callable[[socket.socket], None]:
+    def handler(tls: socket.socket) -> None:
+        if tls.recv(8) == wire.AMQP_HEADER:
+            tls.sendall(start_with(mechanisms))
+            tls.recv(1)
+
+    return handler
+
+
+def mutual(pki: Any, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki.pair)
+    context.load_verify_locations(pki.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = version
+    return context
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2])
+def test_a_client_without_a_certificate_is_refused_for_that(serve: Serve, pki: Any, version: ssl.TLSVersion) -> None:
+    port = serve(over_tls(mutual(pki, version), offers(b"EXTERNAL")))
+    said = refusal(probe("amqp_no_client_certificate", port, ca_file=pki.ca))
+    assert said.endswith(("certificate required", "handshake failure"))
+    # One that is given to the probe is not shown.
+    given = {"client_certificate": pki.pair}
+    refusal(probe("amqp_no_client_certificate", port, ca_file=pki.ca, **given))
+
+
+def test_another_end_is_not_a_missing_certificate(serve: Serve, pki: Any, closed_port: int) -> None:
+    lenient = serve(over_tls(pki.context, offers(b"PLAIN")))
+    hangs_up = serve(over_tls(pki.context, lambda tls: None))
+    given = {"ca_file": pki.ca}
+    assert "may log in" in complaint(probe("amqp_no_client_certificate", lenient, timeout=0.6, **given))
+    assert "another reason" in complaint(probe("amqp_no_client_certificate", hangs_up, **given))
+    assert "not accepted" in complaint(probe("amqp_no_client_certificate", lenient, ca_file=pki.other_ca))
+    assert complaint(probe("amqp_no_client_certificate", closed_port, **given)) == "Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("mechanisms", "ok", "detail"),
+    [
+        (b"EXTERNAL", True, "the broker offers EXTERNAL only"),
+        (b"EXTERNAL PLAIN AMQPLAIN", False, "by password: PLAIN, AMQPLAIN"),
+        (b"", False, "no login at all"),
+    ],
+)
+def test_a_login_by_password_is_not_offered(serve: Serve, pki: Any, mechanisms: bytes, ok: bool, detail: str) -> None:
+    port = serve(over_tls(mutual(pki), offers(mechanisms)))
+    row = probe("amqp_password_refused", port, ca_file=pki.ca, client_certificate=pki.pair)
+    assert (row["ok"], row["expected"]) == (ok, "refused"), row
+    assert detail in row["detail"]
+    # Without its certificate the probe learns nothing.
+    complaint(probe("amqp_password_refused", port, ca_file=pki.ca))
+
+
+def test_a_broker_that_closes_at_once_offers_nothing(serve: Serve, pki: Any) -> None:
+    def closes(tls: socket.socket) -> None:
+        tls.recv(8)
+        tls.sendall(closing(320, "CONNECTION_FORCED"))
+
+    port = serve(over_tls(pki.context, closes))
+    assert "another reason: 320" in complaint(probe("amqp_password_refused", port, ca_file=pki.ca))
+
+
+def test_the_other_checks_show_their_certificate(serve: Serve, pki: Any) -> None:
+    port = serve(over_tls(mutual(pki), broker_talk))
+    given = {"ca_file": pki.ca, "client_certificate": pki.pair}
+    assert refusal(probe("amqp_wrong_password", port, username="anna", **given)) == "403 ACCESS_REFUSED"
+    assert "without it:" in refusal(probe("tls_unknown_ca", port, **given))
+    assert probe("tls_certificate", port, **given)["ok"] is True
+    complaint(probe("amqp_wrong_password", port, username="anna", ca_file=pki.ca))
+    missing = probe("amqp_wrong_password", port, username="anna", ca_file=pki.ca, client_certificate="/nonexistent")
+    assert "No such file" in complaint(missing)
+
+
 # --- AMQP logins -----------------------------------------------------------------------------------
 
 
@@ -182,6 +289,14 @@ def broker(
             tls.sendall(wire.method_frame(wire.CLOSE_OK))
 
     return over_tls(pki.context, handler)
+
+
+def broker_talk(tls: socket.socket) -> None:
+    """A broker that refuses every password."""
+    if tls.recv(8) == wire.AMQP_HEADER:
+        tls.sendall(START)
+        read_method(tls)
+        tls.sendall(closing(403, "ACCESS_REFUSED - Login was refused"))
 
 
 def test_login(serve: Serve, pki: Any) -> None:
@@ -359,5 +474,6 @@ def test_probes_run_at_the_same_time(serve: Serve) -> None:
     assert time.monotonic() - began < 2
 
 
-def test_only_the_positive_control_expects_to_be_accepted() -> None:
-    assert [check for check, kind in KINDS.items() if kind.expected == "accepted"] == ["amqp_login"]
+def test_only_the_positive_checks_expect_to_be_accepted() -> None:
+    accepted = [check for check, kind in KINDS.items() if kind.expected == "accepted"]
+    assert accepted == ["tls_certificate", "amqp_login", "postgres_certificate"]

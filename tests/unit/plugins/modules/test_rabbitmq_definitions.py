@@ -8,19 +8,21 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.rabbitmq import (
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils import rabbitmq_apply, rabbitmq_survey
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.rabbitmq_api import ManagementApi
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.rabbitmq_passwords import (
     SHA256,
-    ManagementApi,
     password_hash,
     password_matches,
 )
 from ansible_collections.taskfleet.celery_cluster.plugins.modules import rabbitmq_definitions
 
 ADMIN_PASSWORD = "admin-secret"
+FULL = {"configure": ".*", "write": ".*", "read": ".*"}
 
 
 class Broker:
@@ -30,16 +32,25 @@ class Broker:
         self.vhosts = {"/"}
         self.users: dict[str, dict[str, Any]] = {}
         self.permissions: dict[tuple[str, str], dict[str, str]] = {}
+        # Everything else: (kind, vhost, name, ...) -> the rest of its definition
+        self.things: dict[tuple[str, ...], dict[str, Any]] = {}
+        self.bindings: list[dict[str, Any]] = []
+        self.counts: dict[str, dict[str, int]] = {}  # of queues
         self.requests: list[str] = []
         self.hosts_seen = 0
         self.answer_first: list[int] = []  # statuses to answer before the API is ready
-        self.fail_on = ""
+        self.fail_on, self.fail_with = "", 500
+        self.refusals: dict[str, str] = {}  # path -> why a deletion is refused
         for name, password in (("admin", ADMIN_PASSWORD), ("guest", "guest")):
             self.users[name] = {
                 "password_hash": password_hash(password, b"salt"),
                 "hashing_algorithm": SHA256,
                 "tags": ["administrator"],
             }
+
+    def of(self, kind: str, *names: str) -> list[dict[str, Any]]:
+        found = ((key[1:], value) for key, value in self.things.items() if key[0] == kind)
+        return [{**dict(zip(names, key, strict=True)), **value} for key, value in found]
 
     def definitions(self) -> dict[str, Any]:
         return {
@@ -49,6 +60,12 @@ class Broker:
             "permissions": [
                 {"vhost": vhost, "user": user, **given} for (vhost, user), given in self.permissions.items()
             ],
+            "queues": self.of("queues", "vhost", "name"),
+            "exchanges": self.of("exchanges", "vhost", "name"),
+            "policies": self.of("policies", "vhost", "name"),
+            "parameters": self.of("parameters", "component", "vhost", "name"),
+            "global_parameters": self.of("global-parameters", "name"),
+            "bindings": self.bindings,
         }
 
     def login(self, header: str) -> str | None:
@@ -57,14 +74,55 @@ class Broker:
         known = user and password_matches(password, user["password_hash"], user["hashing_algorithm"])
         return name if known and user and "administrator" in user["tags"] else None
 
-    def handle(self, method: str, path: str, actor: str, body: dict[str, Any]) -> int:
-        parts = [unquote(part) for part in path.removeprefix("/api/").split("/")]
-        if path == self.fail_on:
-            return 500
+    def bound(self, vhost: str, source: str, destination_type: str = "", destination: str = "") -> list[dict[str, Any]]:
+        return [
+            {**entry, "properties_key": f"{entry['routing_key']}~{number}"}
+            for number, entry in enumerate(self.bindings)
+            if (entry["vhost"], entry["source"]) == (vhost, source)
+            and entry["destination_type"].startswith(destination_type)
+            and entry["destination"].startswith(destination)
+        ]
+
+    def read(self, *parts: str) -> Any:
+        match parts:
+            case ("queues", vhost):
+                return [entry for entry in self.of("queues", "vhost", "name") if entry["vhost"] == vhost]
+            case ("queues", _vhost, name) if parts in self.things:
+                return {**self.things[parts], **self.counts.get(name, {"messages": 0, "consumers": 0})}
+            case ("exchanges", vhost, name, "bindings", "source"):
+                return self.bound(vhost, name)
+            case ("bindings", vhost, "e", source, destination_type, destination):
+                return self.bound(vhost, source, destination_type, destination)
+        return None
+
+    def handle(self, method: str, path: str, actor: str, body: dict[str, Any]) -> tuple[int, Any]:
+        url = urlsplit(path)
+        parts = tuple(unquote(part) for part in url.path.removeprefix("/api/").split("/"))
+        if url.path == self.fail_on:
+            return self.fail_with, {"reason": "told"}
+        if method == "GET":
+            answer = self.read(*parts)
+            return (404, None) if answer is None else (200, answer)
+        if method == "DELETE" and url.path in self.refusals:
+            return 400, {"error": "bad_request", "reason": self.refusals[url.path]}
+        if parts[0] in ("exchanges", "queues", "bindings") and self.permissions.get((parts[1], actor)) != FULL:
+            return 401, {"error": "not_authorised", "reason": "Access refused."}
+        if parts[0] == "queues" and method == "DELETE":
+            quorum = self.things[parts]["arguments"].get("x-queue-type") == "quorum"
+            if quorum == bool(parse_qs(url.query)):
+                return 400, {"error": "bad_request", "reason": "540 NOT_IMPLEMENTED"}
+        return self.change(method, *parts, actor=actor, body=body), None
+
+    def change(self, method: str, *parts: str, actor: str, body: dict[str, Any]) -> int:
         match (method, *parts):
             case ("PUT", "vhosts", vhost):
                 self.vhosts.add(vhost)
-                self.permissions[vhost, actor] = {"configure": ".*", "write": ".*", "read": ".*"}
+                self.permissions[vhost, actor] = dict(FULL)
+            case ("DELETE", "vhosts", vhost) if vhost in self.vhosts:
+                self.vhosts.remove(vhost)
+                self.permissions = {key: value for key, value in self.permissions.items() if key[0] != vhost}
+                self.things = {key: value for key, value in self.things.items() if vhost not in key}
+                self.bindings = [entry for entry in self.bindings if entry["vhost"] != vhost]
             case ("PUT", "users", name):
                 self.users[name] = {**body, "tags": [tag for tag in body["tags"].split(",") if tag]}
             case ("PUT", "permissions", vhost, name):
@@ -76,6 +134,15 @@ class Broker:
                 self.permissions = {key: value for key, value in self.permissions.items() if key[1] != name}
             case ("DELETE", "permissions", vhost, name) if (vhost, name) in self.permissions:
                 del self.permissions[vhost, name]
+            case ("POST", "bindings", vhost, "e", source, kind, destination):
+                names = {"vhost": vhost, "source": source, "destination": destination}
+                self.bindings.append({**names, "destination_type": {"q": "queue", "e": "exchange"}[kind], **body})
+            case ("DELETE", "bindings", vhost, "e", source, kind, destination, name):
+                self.bindings.pop(int(name.rpartition("~")[2]))
+            case ("PUT", "exchanges" | "queues" | "policies" | "parameters" | "global-parameters", *_names):
+                self.things[parts] = body
+            case ("DELETE", *_names) if parts in self.things:
+                del self.things[parts]
             case _:
                 return 404
         return 204
@@ -108,9 +175,9 @@ def handler_for(broker: Broker) -> type[http.server.BaseHTTPRequestHandler]:
             elif (self.command, self.path) == ("GET", "/api/definitions"):
                 self.answer(200, broker.definitions())
             else:
-                self.answer(broker.handle(self.command, self.path, actor, json.loads(payload or b"{}")))
+                self.answer(*broker.handle(self.command, self.path, actor, json.loads(payload or b"{}")))
 
-        do_GET = do_PUT = do_DELETE = any_method  # noqa: N815 - names that http.server calls
+        do_GET = do_PUT = do_POST = do_DELETE = any_method  # noqa: N815 - names that http.server calls
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -197,7 +264,7 @@ def test_no_secret_in_the_answer(
     broker: tuple[Broker, str], run: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = json.dumps(run(**WANTED, _ansible_diff=True))
-    assert "password: set" in shown
+    assert "password set" in shown
     for secret in (ADMIN_PASSWORD, "worker-secret", broker[0].users["shop worker"]["password_hash"]):
         assert secret not in shown
 
@@ -209,7 +276,10 @@ def test_the_own_password_is_changed_last_and_the_run_completes(
     admin, worker = WANTED["users"]
     users = [{**admin, "password": "admin-next"}, {**worker, "password": "worker-next"}]
     changed = run(**{**WANTED, "users": users})
-    assert changed["operations"] == ["change user shop worker: password changed", "change user admin: password changed"]
+    assert changed["operations"] == [
+        "change the user shop worker: password changed",
+        "change the user admin: password changed",
+    ]
     assert run(**{**WANTED, "users": users, "password": "admin-next"})["changed"] is False
 
 
@@ -220,7 +290,7 @@ def test_permissions_of_our_users_on_other_vhosts_go(
     rights = {"configure": ".*", "write": ".*", "read": ".*"}
     broker[0].permissions["/", "shop worker"] = rights
     broker[0].permissions["/", "theirs"] = rights
-    assert run(**WANTED)["operations"] == ["take from user shop worker the permissions on vhost /"]
+    assert run(**WANTED)["operations"] == ["take away the permissions of user shop worker on vhost /"]
     assert list(broker[0].permissions) == [("shop/eu", "shop worker"), ("/", "theirs")]
 
 
@@ -231,8 +301,8 @@ def test_a_failure_half_way_names_the_step_and_a_second_run_completes(
     failed = run(**WANTED)
     assert failed["failed"] is True
     assert failed["changed"] is True
-    assert "create user shop worker: password set, tags failed with HTTP 500" in failed["msg"]
-    assert failed["operations"][0] == "delete user guest"
+    assert "create the user shop worker: password set, tags failed with HTTP 500" in failed["msg"]
+    assert failed["operations"][0] == "delete the user guest"
     broker[0].fail_on = ""
     assert run(**WANTED)["changed"] is True
     assert run(**WANTED)["changed"] is False
@@ -319,3 +389,210 @@ def test_a_missing_vhost_is_refused_before_anything_is_changed(
     failed = run(**{**WANTED, "vhosts": []})
     assert "add it to vhosts" in failed["msg"]
     assert broker[0].requests == ["GET /api/definitions"]
+
+
+# --- what is made and removed ----------------------------------------------------------------------
+
+THINGS: dict[str, Any] = {
+    "owner": "me",
+    "vhosts": [{"name": "shop/eu"}],
+    "users": [{"name": "w", "password": "worker-secret", "permissions": [{"vhost": "shop/eu", **FULL}]}],
+    "policies": [{"vhost": "shop/eu", "name": "p", "pattern": "a", "definition": {"max-length": 1}}],
+    "exchanges": [{"vhost": "shop/eu", "name": "x/y", "type": "topic"}],
+    "queues": [
+        {"vhost": "shop/eu", "name": "classic", "arguments": {"x-queue-type": "classic"}},
+        {"vhost": "shop/eu", "name": "quorum", "arguments": {"x-queue-type": "quorum"}},
+    ],
+    "bindings": [
+        {"vhost": "shop/eu", "source": "x/y", "destination": "classic", "routing_key": "a.#"},
+        {"vhost": "shop/eu", "source": "x/y", "destination": "quorum", "arguments": {"n": 1}},
+        {"vhost": "shop/eu", "source": "x/y", "destination": "quorum", "arguments": {"n": 2}},
+    ],
+}
+ONLY_VHOST = {"owner": "me", "vhosts": THINGS["vhosts"]}
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def made(broker: tuple[Broker, str], run: Run, monkeypatch: pytest.MonkeyPatch) -> Broker:
+    """A broker on which everything of THINGS was made."""
+    monkeypatch.setattr(rabbitmq_apply, "SETTLE", 0.0)
+    monkeypatch.setattr(rabbitmq_survey, "COUNTED_WITHIN", 0.05)
+    monkeypatch.setattr(rabbitmq_survey, "PAUSE", 0.01)
+    assert "msg" not in run(**THINGS)
+    broker[0].requests.clear()
+    return broker[0]
+
+
+def predicted(run: Run, **options: Any) -> dict[str, Any]:
+    """A run that check mode predicts."""
+    before = run(**options, _ansible_check_mode=True)
+    assert run(**options) == before
+    return before
+
+
+def test_a_second_run_is_one_request(made: Broker, run: Run) -> None:
+    again = run(**THINGS)
+    assert (again["changed"], again["kept"], made.requests) == (False, [], ["GET /api/definitions"])
+
+
+def test_bindings_go_by_the_name_the_broker_gave_them(made: Broker, run: Run) -> None:
+    first, _second, third = THINGS["bindings"]
+    assert predicted(run, **{**THINGS, "bindings": [first, third]})["changed"]
+    assert [entry["arguments"] for entry in made.bindings] == [{}, {"n": 2}]
+    assert ("shop/eu", "admin") not in made.permissions
+
+
+def test_everything_goes_while_the_vhost_stays(made: Broker, run: Run) -> None:
+    assert predicted(run, **ONLY_VHOST)["kept"] == []
+    assert [key[0] for key in made.things] == ["global-parameters"]
+    assert (made.bindings, made.permissions, list(made.users)) == ([], {}, ["admin", "guest"])
+    assert made.things["global-parameters", "celery_cluster.owned.me"] == {"value": {"vhosts": ["shop/eu"]}}
+    assert predicted(run, owner="me")["operations"] == ["delete the vhost shop/eu", "forget the owner me"]
+    assert (made.vhosts, made.things) == ({"/"}, {})
+
+
+def test_with_the_vhost_everything_goes_at_once(made: Broker, run: Run) -> None:
+    assert predicted(run, owner="me")["operations"][-4:] == [
+        "delete the queue classic on vhost shop/eu",
+        "delete the queue quorum on vhost shop/eu",
+        "delete the vhost shop/eu",
+        "forget the owner me",
+    ]
+    assert (made.vhosts, made.things) == ({"/"}, {})
+
+
+@pytest.mark.parametrize("name", ["classic", "quorum"])
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [
+        ({"messages": 3, "consumers": 0}, "it has 3 messages"),
+        ({"messages": 1, "consumers": 1}, "it has 1 message and 1 consumer"),
+        ({"messages": 0, "consumers": 2}, "it has 2 consumers"),
+    ],
+)
+def test_a_queue_in_use_stays_and_so_does_its_vhost(
+    made: Broker, run: Run, name: str, counts: dict[str, int], reason: str
+) -> None:
+    made.counts[name] = counts
+    kept = {"kind": "queues", "name": f"queue {name} on vhost shop/eu", "reason": reason}
+    assert predicted(run, **ONLY_VHOST)["kept"] == [kept]
+    made.requests.clear()
+    again = run(**ONLY_VHOST)
+    assert (again["changed"], again["kept"]) == (False, [kept])
+    assert made.requests == ["GET /api/definitions", f"GET /api/queues/shop%2Feu/{name}"]
+    vhost = {"kind": "vhosts", "name": "vhost shop/eu", "reason": f"it has the queue {name}"}
+    assert run(owner="me")["kept"] == [kept, vhost]
+    made.counts.clear()
+    assert run(owner="me")["kept"] == []
+    assert made.things == {}
+
+
+def test_without_counts_only_the_broker_can_tell(made: Broker, run: Run) -> None:
+    made.counts = {"classic": {}, "quorum": {}}
+    found = predicted(run, **ONLY_VHOST)
+    assert [(item["name"], item["reason"]) for item in found["kept"]] == [
+        (
+            "queue quorum on vhost shop/eu",
+            "the broker does not tell how many messages it holds (its statistics are off)",
+        )
+    ]
+    assert ("queues", "shop/eu", "classic") not in made.things
+
+
+def test_what_the_broker_refuses_at_last_stays_recorded(made: Broker, run: Run) -> None:
+    made.refusals["/api/queues/shop%2Feu/classic"] = "PRECONDITION_FAILED - queue 'classic' not empty"
+    found = run(owner="me")
+    assert [(item["kind"], item["reason"]) for item in found["kept"]] == [
+        ("queues", "PRECONDITION_FAILED - queue 'classic' not empty"),
+        ("vhosts", "it has the queue classic"),
+    ]
+    record = made.things["global-parameters", "celery_cluster.owned.me"]["value"]
+    assert (record["queues"], record["vhosts"]) == ([["shop/eu", "classic"]], ["shop/eu"])
+    # What would have gone with the vhost is still ours, and nobody keeps access for it.
+    assert (len(record["bindings"]), record["policies"], "users" in record) == (3, [["shop/eu", "p"]], False)
+    assert made.permissions == {}
+    made.refusals.clear()
+    assert run(owner="me")["kept"] == []
+    assert (made.vhosts, made.things) == ({"/"}, {})
+
+
+def test_a_message_that_comes_last_keeps_a_quorum_queue(
+    made: Broker, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def arrive(seconds: float) -> None:
+        made.counts["quorum"] = {"messages": 1, "consumers": 0}
+
+    monkeypatch.setattr(rabbitmq_apply.time, "sleep", arrive)
+    found = run(**ONLY_VHOST)
+    assert [item["reason"] for item in found["kept"]] == ["it has 1 message"]
+    assert ("queues", "shop/eu", "quorum") in made.things
+
+
+def test_an_exchange_that_others_use_stays(made: Broker, run: Run) -> None:
+    # Bindings to exclusive queues are not in the definitions; here it is merely somebody else's.
+    theirs = {"vhost": "shop/eu", "source": "x/y", "destination_type": "exchange", "destination": "theirs"}
+    made.bindings.append({**theirs, "routing_key": "", "arguments": {}})
+    found = predicted(run, **ONLY_VHOST)
+    assert [item["reason"] for item in found["kept"]] == ["others have 1 binding to it, for theirs"]
+    assert ("exchanges", "shop/eu", "x/y") in made.things
+    made.bindings.clear()
+    assert predicted(run, **ONLY_VHOST)["kept"] == []
+
+
+def test_the_user_we_log_in_as_is_never_removed(broker: tuple[Broker, str], run: Run) -> None:
+    admin = WANTED["users"][0]
+    run(owner="me", users=[admin])
+    found = predicted(run, owner="me")
+    assert found["kept"] == [{"kind": "users", "name": "user admin", "reason": "this module logs in as this user"}]
+    assert (found["changed"], "admin" in broker[0].users) == (False, True)
+
+
+def test_access_for_a_change_ends_with_a_failure(made: Broker, run: Run) -> None:
+    made.permissions["shop/eu", "admin"] = {"configure": "^$", "write": "^$", "read": ".*"}
+    before = dict(made.permissions)
+    made.fail_on = "/api/queues/shop%2Feu/new"
+    queue = {"vhost": "shop/eu", "name": "new"}
+    failed = run(**{**THINGS, "queues": [*THINGS["queues"], queue]})
+    assert "create the queue new on vhost shop/eu failed with HTTP 500" in failed["msg"]
+    assert failed["operations"][-1] == "give the user admin its own permissions on vhost shop/eu"
+    assert made.permissions == before
+    # It was recorded before it was made, so nothing is forgotten either way.
+    assert ["shop/eu", "new"] in made.things["global-parameters", "celery_cluster.owned.me"]["value"]["queues"]
+    made.fail_on = ""
+    assert run(**THINGS)["operations"] == ["no longer record 1 thing as owned by me"]
+
+
+def test_a_conflict_stops_before_any_change(made: Broker, run: Run) -> None:
+    queue = {**THINGS["queues"][0], "arguments": {"x-queue-type": "quorum"}}
+    failed = run(**{**THINGS, "queues": [queue], "absent_users": ["guest"]})
+    assert "queue classic on vhost shop/eu exists with type classic; wanted is type quorum" in failed["msg"]
+    assert made.requests == ["GET /api/definitions"]
+    assert "guest" in made.users
+
+
+def test_a_record_of_somebody_else_stops_before_any_change(made: Broker, run: Run) -> None:
+    made.things["global-parameters", "celery_cluster.owned.me"] = {"value": "mine"}
+    assert "is not a record this module wrote" in run(**THINGS)["msg"]
+    assert made.requests == ["GET /api/definitions"]
+
+
+def test_passwords_in_parameters_are_not_shown(broker: tuple[Broker, str], run: Run) -> None:
+    upstream = {"vhost": "/", "component": "federation-upstream", "name": "u"}
+    shown = json.dumps(
+        run(parameters=[{**upstream, "value": {"uri": "amqps://f:hidden-pass@far"}}], _ansible_diff=True)
+    )
+    assert "hidden-pass" not in shown
+    key = ("parameters", "federation-upstream", "/", "u")
+    assert broker[0].things[key] == {"value": {"uri": "amqps://f:hidden-pass@far"}}
+
+
+def test_the_certificate_may_be_for_another_name_than_the_address(run: Run) -> None:
+    assert "msg" not in run(server_name="localhost")
+    assert "Hostname mismatch" in run(server_name="elsewhere.example")["msg"]
+
+
+def test_a_refused_request_is_not_taken_for_a_refused_login(made: Broker, run: Run) -> None:
+    made.fail_on, made.fail_with = "/api/users/new", 401
+    told = run(users=[{"name": "new", "password": "new-secret"}])["msg"]
+    assert told.endswith("create the user new: password set, tags failed with HTTP 401 (told)")

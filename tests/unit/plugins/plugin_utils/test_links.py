@@ -14,20 +14,33 @@ from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.topology 
 
 LINKS = {
     "broker_port": 5671,
+    "management_port": 15671,
     "vhost": "shop",
-    "user": "shop-worker",
+    "client_directory": "/config/tls",
+    "certificate_days": 14,
     "database": "shop",
     "database_user": "shop",
     "database_port": 5432,
     "ca_file": "/ca.pem",
 }
-BROKER_CHECKS = ["port_closed", "amqp_plaintext", "tls_unknown_ca", "amqp_wrong_password"]
+BROKER_CHECKS = [
+    "port_closed",
+    "amqp_plaintext",
+    "tls_unknown_ca",
+    "tls_certificate",
+    "tls_certificate",
+    "amqp_wrong_password",
+]
 
 
-def cluster(allowed: list[str] | None = None, database: bool = True, address: str = "192.0.2.{}") -> dict[str, Any]:
-    groups = {"rabbitmq": ["mq"], "postgresql": ["db"] if database else [], "celery_workers": ["w1"]}
+def cluster(
+    allowed: list[str] | None = None, database: bool = True, address: str = "192.0.2.{}", **changes: Any
+) -> dict[str, Any]:
+    brokers = list(changes.pop("brokers", ["mq"]))
+    groups = {"rabbitmq": brokers, "postgresql": ["db"] if database else [], "celery_workers": ["w1"]}
     hosts = {
-        name: {"celery_address": address.format(number)} for number, name in enumerate(["mq", "db", "w1"], start=1)
+        name: {"celery_address": address.format(number)}
+        for number, name in enumerate(["mq", "db", "w1", *brokers[1:]], start=1)
     }
     settings = {
         "celery_name": "shop",
@@ -35,6 +48,7 @@ def cluster(allowed: list[str] | None = None, database: bool = True, address: st
         "celery_workers": {"default": {"queues": ["celery"]}},
         "celery_allowed_clients": allowed or [],
         "celery_result_backend_url": "redis://x",
+        **changes,
     }
     problems = Problems()
     model = build(Inventory(groups, hosts, settings, lambda pattern: groups[pattern]), problems)
@@ -50,10 +64,47 @@ def checks(model: dict[str, Any], asked_from: str, /, **wanted: Any) -> list[str
 def test_a_worker_tries_the_broker_and_its_own_login_without_tls() -> None:
     model = cluster()
     assert checks(model, "w1", to="mq", host="192.0.2.1") == BROKER_CHECKS
-    assert checks(model, "w1", to="db", host="192.0.2.2") == ["postgres_plaintext_refused"]
-    ports = {probe["check"]: probe["port"] for probe in probes(model, "w1", LINKS)}
-    assert ports["port_closed"] == 5672
-    assert {ports[check] for check in BROKER_CHECKS[1:]} == {5671}
+    assert checks(model, "w1", to="db", host="192.0.2.2") == ["postgres_certificate", "postgres_plaintext_refused"]
+    ports = [(probe["check"], probe["port"]) for probe in probes(model, "w1", LINKS) if probe["to"] == "mq"]
+    assert ports[0] == ("port_closed", 5672)
+    assert [port for check, port in ports[1:] if check != "tls_certificate"] == [5671] * 3
+    assert [port for check, port in ports[1:] if check == "tls_certificate"] == [5671, 15671]
+
+
+def test_every_certificate_is_looked_at_under_the_name_that_clients_check() -> None:
+    found = [probe for probe in probes(cluster(), "w1", LINKS) if "min_days" in probe]
+    assert [(probe["check"], probe["port"], probe["server_name"], probe["min_days"]) for probe in found] == [
+        ("tls_certificate", 5671, "shop-broker", 14),
+        ("tls_certificate", 15671, "shop-broker", 14),
+        ("postgres_certificate", 5432, "192.0.2.2", 14),
+    ]
+
+
+@pytest.mark.parametrize("login", ["password", "password_and_certificate", "certificate"])
+def test_the_probes_fit_the_way_of_login(login: str) -> None:
+    found = probes(cluster(celery_broker_login=login), "w1", LINKS)
+    by_check = {(probe["check"], probe["port"]): probe for probe in found}
+    files = {("client_certificate", "/config/tls/worker.pem"), ("client_key", "/config/tls/worker.key")}
+    mutual = {key for key, probe in by_check.items() if files <= set(probe.items())}
+    assert (("amqp_no_client_certificate", 5671) in by_check) is (login != "password")
+    assert (("amqp_password_refused", 5671) in by_check) is (login == "certificate")
+    assert (("amqp_wrong_password", 5671) in by_check) is (login != "certificate")
+    wrong = "amqp_password_refused" if login == "certificate" else "amqp_wrong_password"
+    assert by_check[wrong, 5671]["username"] == "shop-worker"
+    # The management API and the database ask nobody for a certificate.
+    needed = {("tls_unknown_ca", 5671), ("tls_certificate", 5671), (wrong, 5671)}
+    assert mutual == (set() if login == "password" else needed)
+
+
+def test_each_host_tries_its_own_user() -> None:
+    model = cluster(celery_broker_identities_per_host=True)
+    assert checks(model, "w1", username="shop-worker.w1") == ["amqp_wrong_password"]
+
+
+def test_every_broker_is_tried() -> None:
+    model = cluster(brokers=("mq", "mq2", "mq3"))
+    for broker in ("mq", "mq2", "mq3"):
+        assert checks(model, "w1", to=broker) == BROKER_CHECKS
 
 
 def test_a_host_without_a_right_to_the_database_is_refused() -> None:
@@ -100,4 +151,4 @@ def test_every_consumer_of_every_queue_must_answer_the_canary() -> None:
 def test_a_client_known_by_name_lets_no_host_of_the_inventory_in() -> None:
     model = cluster()
     model["database_clients"] = [{"name": "celery_allowed_clients", "cidr": "client.example.org"}]
-    assert checks(model, "w1", to="db") == ["postgres_refused"]
+    assert checks(model, "w1", to="db") == ["postgres_certificate", "postgres_refused"]

@@ -195,6 +195,51 @@ def test_an_unknown_address_is_said_to_follow() -> None:
     assert "follow from the facts of the hosts" in plan_html(content)
 
 
+def test_three_brokers_talk_to_each_other() -> None:
+    brokers = ["mq", "mq2", "mq3"]
+    port = {"port": 25672, "purpose": "distribution", "tls": True}
+    hosts = {**model()["hosts"], **{name: {"address": name, "addresses": [], "ports": [port]} for name in brokers}}
+    nodes = {name: f"rabbit@{name}" for name in brokers}
+    content = plan(model(brokers=brokers, hosts=hosts, broker_nodes=nodes), SETTINGS)
+    found = {(link["from"], link["to"]) for link in content["links"] if link["kind"] == "cluster"}
+    assert found == {(one, other) for one in brokers for other in brokers if one != other}
+    assert content["ports"] == [{"port": 25672, "purpose": "distribution", "tls": True, "hosts": brokers}]
+    for shown in (plan_text(content), plan_html(content)):
+        assert "25672" in shown and "rabbit@mq2" in shown and "Erlang cookie" in shown
+    assert len(svg(content)) == 2
+
+
+def test_the_ports_say_whether_they_are_encrypted() -> None:
+    ports = [{"port": 22, "purpose": "SSH", "tls": False}, {"port": 5555, "purpose": "Flower", "tls": True}]
+    hosts = {**model()["hosts"], "app": {"address": "192.0.2.3", "addresses": ["192.0.2.3"], "ports": ports}}
+    content = plan(model(hosts=hosts), SETTINGS)
+    assert re.search(r"^22 +SSH +no +app$", plan_text(content), re.MULTILINE)
+    assert re.search(r"^5555 +Flower +yes +app$", plan_text(content), re.MULTILINE)
+    assert "<h2>Open ports</h2>" in plan_html(content)
+    assert "Open ports" not in plan_html(plan(model(), SETTINGS))
+
+
+@pytest.mark.parametrize(
+    ("login", "identity"),
+    [
+        ("password", "shop-worker"),
+        ("password_and_certificate", "shop-worker and certificate"),
+        ("certificate", "shop-worker by certificate"),
+    ],
+)
+def test_the_links_say_how_a_user_logs_in(login: str, identity: str) -> None:
+    links = plan(model(broker_login=login), SETTINGS)["links"]
+    assert {link["identity"] for link in links if link["service"] == "worker" and link["kind"] == "amqp"} == {identity}
+    # The management API takes passwords in any case.
+    assert {link["identity"] for link in links if link["kind"] == "management"} == {"shop-flower", "shop-admin"}
+
+
+def test_users_of_single_hosts_are_one_row() -> None:
+    users = [{"name": f"shop-worker.{host}", "identity": "worker", "host": host} for host in ("w1", "w2")]
+    rows = grouped_links(plan(model(broker_users=users), SETTINGS)["links"])
+    assert [row["from"] for row in rows if row["identity"] == "shop-worker.HOST"] == [["w1", "w2"]]
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [

@@ -72,4 +72,5 @@ def test_versions_that_do_not_work_together_are_told_with_their_host() -> None:
     told = judge({"broker": "4.0.5-8", "celery": "5.4.0", "kombu": "5.4.2"}, quorum, "w1")
     assert [line.split(":")[:2] for line in told["errors"]] == [["CC852 error", " w1"]]
     assert judge({"broker": "4.0.5-8", "celery": "5.7.0", "kombu": "5.7.0"}, quorum, "w1")["report"] == ""
+    assert judge({"celery": "5.4.0"}, {"celery_queue_type": "classic"}, "w1")["errors"] == []
     assert judge({"broker": "", "celery": None}, {}, "w1") == {"errors": [], "warnings": [], "report": ""}

@@ -7,19 +7,14 @@ from typing import Any
 import pytest
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.model import Inventory, Worker
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.problems import Problems
-from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.queues import (
-    celery_setting,
-    check_queues,
-    has_quorum_queues,
-)
+from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.queues import check_queues
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.workers import read_workers
-from celery.app.defaults import _TO_OLD_KEY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 SETTINGS = ("task_default_queue", "task_default_queue_type", "task_create_missing_queue_type", "task_queues")
+CLASSIC = {"celery_queue_type": "classic"}
 GROUPS = {"celery_workers": ["w1", "w2"], "empty": []}
-QUORUM = {"task_create_missing_queue_type": "quorum"}
 
 
 def inventory(**variables: Any) -> Inventory:
@@ -68,31 +63,6 @@ def test_any_settings_give_problems_and_no_exception(celery: Any, timeout: Any, 
     told(workers("celery", "mail"), celery_settings=celery, rabbitmq_consumer_timeout=timeout, rabbitmq_settings=lines)
 
 
-@pytest.mark.parametrize("name", [*SETTINGS, "task_routes"])
-def test_a_setting_is_found_by_its_new_and_its_old_name(name: str) -> None:
-    old = _TO_OLD_KEY[name]
-    assert celery_setting(inventory(celery_settings={name: "x"}), name) == (f"celery_settings.{name}", "x")
-    assert celery_setting(inventory(celery_settings={old: "x"}), name) == (f"celery_settings.{old}", "x")
-    assert celery_setting(inventory(), name) == (f"celery_settings.{name}", None)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        ({}, False),
-        ({"task_default_queue_type": "quorum"}, True),
-        ({"task_create_missing_queue_type": "quorum"}, True),
-        ({"CELERY_DEFAULT_QUEUE_TYPE": "quorum"}, True),
-        ({"task_default_queue_type": "classic"}, False),
-        ({"task_queues": {"mail": {"queue_arguments": {"x-queue-type": "quorum"}}}}, True),
-        ({"task_queues": {"mail": {"queue_arguments": {}}}}, False),
-        ({"task_queues": ["mail"]}, False),
-    ],
-)
-def test_quorum_queues_are_recognised(wanted: dict[str, Any], expected: bool) -> None:
-    assert has_quorum_queues(inventory(celery_settings=wanted)) is expected
-
-
 # --------------------------------------------------------------------------------------------------
 # Names
 
@@ -123,22 +93,31 @@ def test_a_name_that_is_free(queue: str) -> None:
 
 def test_a_dot_suffix_is_refused_for_quorum_queues() -> None:
     kinds = workers("celery", "mail", "bulk.mail")
-    assert codes(kinds) == ["CC303"]
-    assert told(kinds, celery_settings=QUORUM) == [
+    assert codes(kinds, **CLASSIC) == ["CC303"]
+    assert told(kinds) == [
         "CC302 celery_workers.w.queues has 'bulk.mail', which ends in the name of the queue 'mail', so that delayed "
-        "messages for the first reach the second, too: rename one of them, for example to 'bulk-mail'"
+        "messages for the first reach the second, too: rename one of them, for example to 'bulk-mail', or write "
+        "classic into celery_queue_type"
     ]
+
+
+def test_the_queue_of_dead_letters_has_no_worker() -> None:
+    assert told(workers("celery", "shop.dead"), celery_name="shop") == [
+        "CC310 celery_workers.w.queues has 'shop.dead', the queue that keeps the messages no worker could finish: "
+        "write another name"
+    ]
+    assert told(workers("celery", "store.dead"), celery_name="shop") == []
 
 
 @pytest.mark.parametrize(
     "queues", [("galaxy.internal", "galaxy.external"), ("mail", "bulkmail"), ("mail", "mail.bulk")]
 )
 def test_names_that_only_look_alike(queues: tuple[str, str]) -> None:
-    assert told(workers("celery", *queues), celery_settings=QUORUM) == []
+    assert told(workers("celery", *queues)) == []
 
 
 def test_every_suffix_is_seen() -> None:
-    assert codes(workers("celery", "c", "b.c", "a.b.c"), celery_settings=QUORUM) == ["CC302"] * 3
+    assert codes(workers("celery", "c", "b.c", "a.b.c")) == ["CC302"] * 3
 
 
 # --------------------------------------------------------------------------------------------------

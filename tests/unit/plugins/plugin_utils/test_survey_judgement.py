@@ -38,7 +38,7 @@ SETTINGS = {
 
 CLUSTER: dict[str, Any] = {
     "hosts": {
-        name: {"address": address}
+        name: {"address": address, "ports": []}
         for name, address in {
             "mq1": "mq.example.org",
             "db1": "192.0.2.2",
@@ -518,3 +518,54 @@ def test_five_hundred_hosts_are_judged_at_once() -> None:
     problems = Problems()
     check_hosts(cluster, answers, SETTINGS, problems)
     assert [problem.code for problem in problems] == ["CC802", "CC804"]
+
+
+# --- several brokers -------------------------------------------------------------------------------------------------
+
+BROKERS = ("mq1", "mq2", "mq3")
+
+
+def three() -> dict[str, Any]:
+    """The cluster with two more brokers."""
+    cluster = copy.deepcopy(CLUSTER)
+    port = {"port": 25672, "purpose": "distribution", "tls": True}
+    for number, broker in enumerate(BROKERS, start=1):
+        known = cluster["hosts"].setdefault(broker, {"address": f"{broker}.example.org", "ports": []})
+        known["ports"] = [port, {"port": 5670 + number, "purpose": "AMQP", "tls": True}]
+    return {**cluster, "brokers": list(BROKERS)}
+
+
+def test_a_broker_is_asked_about_all_others() -> None:
+    asked = needs(three(), "mq1", SETTINGS)
+    assert [(port["name"], port["to"], port["host"], port["port"]) for port in asked["ports"]] == [
+        ("broker to broker", "mq2", "mq2.example.org", 25672),
+        ("broker to broker", "mq3", "mq3.example.org", 25672),
+    ]
+    assert asked["names"][:2] == ["mq2.example.org", "mq3.example.org"]
+    assert asked["listening"] == [5671, 15671, 25672]
+    assert not [port for port in needs(three(), "w1", SETTINGS)["ports"] if port["name"] == "broker to broker"]
+
+
+def test_one_broker_talks_to_no_other() -> None:
+    assert needs(CLUSTER, "mq1", SETTINGS)["ports"] == []
+
+
+@pytest.mark.parametrize(
+    ("versions", "codes"),
+    [
+        ((("", "4.0.5-8"), ("", "4.0.5-8"), ("4.0.5-8", "4.0.5-8")), []),
+        ((("", "4.0.5-8"), ("", "3.10.8-1"), ("", "4.0.5-8")), ["CC858"]),
+        ((("4.0.5-8", "4.0.5-8"), ("3.13.7", "3.13.7"), ("3.13.7", "3.13.7")), ["CC859"]),
+        ((("3.10.8-1", "4.0.5-8"), ("3.10.8-1", ""), ("3.10.8-1", "")), ["CC856"]),
+    ],
+)
+def test_the_brokers_have_one_series(versions: tuple[tuple[str, str], ...], codes: list[str]) -> None:
+    answers = {
+        broker: survey("mq1", ports=[], packages={"rabbitmq-server": {"installed": there, "candidate": offered}})
+        for broker, (there, offered) in zip(BROKERS, versions, strict=True)
+    }
+    problems = Problems()
+    check_hosts(three(), answers, SETTINGS, problems)
+    assert [problem.code for problem in problems] == codes
+    # A broker that did not answer is not judged.
+    check_hosts(three(), {"mq1": answers["mq1"]}, SETTINGS, Problems())

@@ -209,6 +209,15 @@ def test_sqlalchemy_reads_the_result_backend_as_it_was(address: str, user: str, 
     assert (url.database, dict(url.query)) == ("shop", {"sslmode": "verify-full", "sslrootcert": "/opt/a b/ca"})
 
 
+@few
+@example(ALL)
+@given(SECRETS)
+def test_a_login_by_certificate_has_no_password(user: str) -> None:
+    url = text.broker_url(["mq"], 5671, user, "", "v")
+    assert (parse_url(url)["userid"], parse_url(url)["password"]) == (user, None)
+    assert ":@" not in url
+
+
 def test_urls_ask_for_verified_tls() -> None:
     assert text.broker_url(["mq"], 5671, "u", "p", "/") == "pyamqp://u:p@mq:5671/%2F?ssl=1"
     query = parse_qs(urlsplit(text.database_url("2001:db8::1", 5432, "u", "p", "d", "/ca.pem")).query)

@@ -130,6 +130,44 @@ def test_a_database_elsewhere() -> None:
     )
 
 
+def test_one_broker_and_one_user_per_identity_are_the_default() -> None:
+    cluster = model()
+    assert (cluster["broker_nodes"], cluster["broker_name"]) == ({"mq": "rabbit@mq"}, "shop-broker")
+    assert (cluster["broker_login"], cluster["queue_type"]) == ("password", "quorum")
+    assert cluster["queue_settings"]["task_default_queue_type"] == "quorum"
+    assert [(user["name"], user["host"], user["login"]) for user in cluster["broker_users"]] == [
+        (f"shop-{identity}", None, "password") for identity in ("worker", "producer", "flower", "admin")
+    ]
+    assert {host: known["broker_users"] for host, known in cluster["hosts"].items()} == {
+        "mq": {},
+        "db": {},
+        "app": {"producer": "shop-producer"},
+        "w1": {"worker": "shop-worker"},
+        "w2": {"worker": "shop-worker"},
+        "mon": {"flower": "shop-flower"},
+    }
+
+
+THREE: dict[str, Any] = {
+    "groups__rabbitmq": ["mq", "mq2.example.org", "mq3"],
+    "hosts__mq2.example.org": {"celery_address": "192.0.2.22"},
+    "hosts__mq3": {"celery_address": "192.0.2.23", "ansible_facts": {"hostname": "third"}},
+}
+
+
+def test_three_brokers_are_one_cluster() -> None:
+    cluster = model(**THREE)
+    assert cluster["broker_nodes"] == {"mq": "rabbit@mq", "mq2.example.org": "rabbit@mq2", "mq3": "rabbit@third"}
+    addresses = ["192.0.2.1", "192.0.2.22", "192.0.2.23"]
+    assert cluster["broker_addresses"] == addresses
+    for known in cluster["hosts"].values():
+        start = addresses.index(known["broker_addresses"][0])
+        assert known["broker_addresses"] == [*addresses[start:], *addresses[:start]]
+    for broker, short in (("mq", "mq"), ("mq2.example.org", "mq2"), ("mq3", "third")):
+        assert {"shop-broker", short} <= set(cluster["hosts"][broker]["names"]["dns"])
+    assert "shop-broker" not in cluster["hosts"]["w1"]["names"]["dns"]
+
+
 # --------------------------------------------------------------------------------------------------
 # Who may log in to the database
 
@@ -210,7 +248,7 @@ def test_exactly_the_addresses_of_its_users_may_log_in_to_the_database(
         ({"settings__celery_app": ""}, "CC102 error: celery_app is not set"),
         ({"groups__rabbitmq": []}, "CC103 error: group rabbitmq is empty"),
         ({"groups__rabbitmq": ["mq", "db"]}, "CC103 error: group rabbitmq has 2 hosts (mq, db), and an even number"),
-        ({"groups__rabbitmq": ["mq", "db", "app"]}, "CC103 error: group rabbitmq has 3 hosts"),
+        ({"groups__rabbitmq": ["mq", "db", "app", "w1"]}, "CC103 error: group rabbitmq has 4 hosts (mq, db, app, w1)"),
         ({"groups__celery_source": ["app", "w1"]}, "CC104 error: group celery_source has 2 hosts"),
         ({"groups__postgresql": ["db", "mq"]}, "CC105 error: group postgresql has 2 hosts"),
         ({"groups__postgresql": []}, "CC106 error: group postgresql is empty and celery_result_backend_url is not"),
@@ -270,10 +308,18 @@ WORKER = st.one_of(
             [
                 "celery_allowed_clients",
                 "celery_app",
+                "celery_broker_identities_per_host",
+                "celery_broker_login",
+                "celery_broker_name",
+                "celery_broker_port",
+                "celery_broker_user_prefix",
                 "celery_config_files",
                 "celery_database_password",
+                "celery_dead_letter_days",
+                "celery_delivery_limit",
                 "celery_directories",
                 "celery_name",
+                "celery_queue_type",
                 "celery_root",
                 "celery_settings",
                 "celery_vhost",
@@ -281,6 +327,8 @@ WORKER = st.one_of(
                 "postgresql_max_connections",
                 "rabbitmq_consumer_timeout",
                 "rabbitmq_open_files",
+                "rabbitmq_listen_address",
+                "rabbitmq_settings",
             ]
         ),
         st.one_of(ANY, st.lists(ANY, max_size=3)),
@@ -300,8 +348,10 @@ def test_any_value_gives_a_model_or_problems(workers: Any, others: dict[str, Any
 
 def derived(**changes: Any) -> dict[str, Any]:
     cluster = model(**changes)
-    passwords = dict.fromkeys(("worker", "producer", "flower", "admin"), "a long password")
-    users = {user["name"]: user for user in rabbitmq_desired(cluster, "shop", "shop-", True, passwords)["users"]}
+    passwords = {user["name"]: "a long password" for user in cluster["broker_users"]}
+    values = {"celery_vhost": "shop", "celery_producers_declare": True}
+    values |= {"celery_delivery_limit": 20, "celery_dead_letter_days": 14}
+    users = {user["name"]: user for user in rabbitmq_desired(cluster, values, passwords)["users"]}
     return {
         "certificates": sorted(cluster["hosts"]),
         "pg_hba": sorted(client["name"] for client in cluster["database_clients"]),
@@ -340,10 +390,19 @@ def test_five_hundred_hosts_are_modelled_quickly(capsys: pytest.CaptureFixture[s
     workers = [f"w{number}" for number in range(500)]
     hosts = {f"hosts__{name}": {"celery_address": f"10.0.{i // 200}.{i % 200 + 1}"} for i, name in enumerate(workers)}
     begun = perf_counter()
-    cluster = model(groups__celery_workers=workers, settings__postgresql_max_connections=5000, **hosts)
+    brokers = {f"hosts__mq{number}": {"celery_address": f"10.1.0.{number}"} for number in (1, 2, 3)}
+    cluster = model(
+        groups__celery_workers=workers,
+        groups__rabbitmq=["mq1", "mq2", "mq3"],
+        settings__postgresql_max_connections=5000,
+        settings__celery_broker_identities_per_host=True,
+        **hosts,
+        **brokers,
+    )
     seconds = perf_counter() - begun
     with capsys.disabled():
         print(f"\n500 hosts were modelled in {seconds:.3f} s (goal: below 1 s)")
     assert len(cluster["worker_hosts"]) == 500
+    assert len({user["name"] for user in cluster["broker_users"]}) == 500 + 1 + 1 + 1
     # The goal is a second; a busy machine gets more before this counts as a mistake of growth.
     assert seconds < 10

@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.problems import Problems
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.versions import (
     check_broker_jump,
+    check_broker_series,
     check_versions,
     version,
 )
@@ -18,9 +19,11 @@ QUORUM = {"task_default_queue_type": "quorum", "task_default_exchange_type": "to
 EXCLUSIVE = {"control_queue_exclusive": True, "event_queue_exclusive": True}
 
 
-def found(broker: str, celery: str, kombu: str, rabbitmq: Any = None, **celery_settings: Any) -> list[str]:
+def found(
+    broker: str, celery: str, kombu: str, rabbitmq: Any = None, kind: str = "classic", **celery_settings: Any
+) -> list[str]:
     problems = Problems()
-    values = {"celery_settings": celery_settings, "rabbitmq_settings": rabbitmq}
+    values = {"celery_queue_type": kind, "celery_settings": celery_settings, "rabbitmq_settings": rabbitmq}
     check_versions(broker, celery, kombu, values, problems, "w1")
     return [str(problem) for problem in problems]
 
@@ -59,6 +62,7 @@ def test_what_is_no_version(text: object) -> None:
     [
         ("3.10.8-1.1+deb12u1", "5.7.0", "5.7.0", {}),
         ("4.0.5-8", "5.7.0", "5.7.0", QUORUM),
+        ("4.0.5-8", "5.7.0", "5.7.0", {"kind": "quorum"}),
         # Up to kombu 5.6 the limit is one of the channel, which Celery moves for messages that wait.
         ("4.0.5-8", "5.6.2", "5.6.2", {}),
         ("4.3.1-1", "5.7.0", "5.7.0", QUORUM),
@@ -76,10 +80,19 @@ def test_versions_that_work_together(broker: str, celery: str, kombu: str, more:
 @pytest.mark.parametrize(
     ("broker", "celery", "kombu", "more", "code"),
     [
-        ("4.0.5-8", "5.7.0", "5.7.0", {}, "CC851 warning: w1: celery_settings.task_default_queue_type is not quorum"),
+        ("4.0.5-8", "5.7.0", "5.7.0", {}, "CC851 warning: w1: celery_queue_type is classic, and kombu"),
         ("4.0.5-8", "", "5.7.1", {}, "CC851"),
-        ("3.10.8", "5.4.0", "5.4.2", QUORUM, "CC852 error: w1: celery_settings.task_default_queue_type is quorum"),
+        ("3.10.8", "5.4.0", "5.4.2", QUORUM, "CC852 error: w1: celery_settings.task_default_queue_type asks for"),
+        ("3.10.8", "5.4.0", "5.4.2", {"kind": "quorum"}, "CC852 error: w1: celery_queue_type asks for quorum queues"),
+        ("4.0.5", "5.7.0", "5.7.0", {"kind": "quorum", "task_default_exchange_type": "direct"}, "CC853"),
         ("", "5.4.0", "", {"CELERY_DEFAULT_QUEUE_TYPE": "quorum"}, "CC852"),
+        (
+            "4.0.5",
+            "5.5.3",
+            "5.5.3",
+            {"kind": "quorum"},
+            "CC852 error: w1: celery_queue_type asks for quorum queues, which Celery 5.5.3 cannot declare",
+        ),
         ("4.0.5", "5.7.0", "5.7.0", {"task_default_queue_type": "quorum"}, "CC853 warning: w1: celery_settings.task_d"),
         ("3.10.8", "5.5.0", "5.5.0", {**QUORUM, "task_default_exchange_type": "direct"}, "CC853"),
         ("4.3.0", "5.6.2", "5.6.2", {}, "CC854 error: w1: celery_settings.control_queue_exclusive is not in force"),
@@ -138,6 +151,51 @@ def test_an_upgrade_that_skips_a_step(installed: str, candidate: str, way: str) 
 
 def test_a_downgrade_is_refused() -> None:
     assert jump("4.0.5-8", "3.10.8-1")[0].startswith("CC857 error: mq: rabbitmq-server is 4.0.5-8")
+
+
+def series(**brokers: tuple[str, str]) -> list[str]:
+    """brokers: host -> what is installed, and what would be."""
+    problems = Problems()
+    packages = {host: {"installed": there, "candidate": offered} for host, (there, offered) in brokers.items()}
+    check_broker_series(packages, problems)
+    return [str(problem) for problem in problems]
+
+
+@pytest.mark.parametrize(
+    "brokers",
+    [
+        {},
+        {"mq1": ("4.0.5-8", "4.0.5-8")},
+        {"mq1": ("4.0.5-8", "4.0.9-1"), "mq2": ("", "4.0.9-1"), "mq3": ("4.0.9-1", "")},
+        {"mq1": ("4.0.5-8", ""), "mq2": ("", ""), "mq3": ("(none)", "unknown")},
+    ],
+)
+def test_brokers_of_one_series(brokers: dict[str, tuple[str, str]]) -> None:
+    assert series(**brokers) == []
+
+
+@pytest.mark.parametrize(
+    "brokers",
+    [
+        {"mq1": ("", "3.10.8-1"), "mq2": ("", "4.0.5-8")},
+        {"mq1": ("3.10.8-1", "3.10.8-1"), "mq2": ("4.0.5-8", "4.0.5-8")},
+        # A new broker does not join an older cluster, even in the middle of an upgrade.
+        {"mq1": ("3.13.7", ""), "mq2": ("", "4.0.5-8")},
+        {"mq1": ("3.13.7", ""), "mq2": ("4.0.5", ""), "mq3": ("4.1.2", "")},
+    ],
+)
+def test_brokers_that_do_not_become_one_cluster(brokers: dict[str, tuple[str, str]]) -> None:
+    (problem,) = series(**brokers)
+    assert problem.startswith("CC858 error: rabbitmq-server is not of one series: 3.1")
+    assert "; 4.0 on mq2" in problem
+
+
+def test_an_upgrade_that_is_under_way_is_a_warning() -> None:
+    (problem,) = series(mq1=("3.13.7-1", "4.0.5-8"), mq2=("4.0.5-8", "4.0.5-8"), mq3=("3.13.7-1", "4.0.5-8"))
+    assert problem == (
+        "CC859 warning: rabbitmq-server is of two series: 3.13 on mq1, mq3; 4.0 on mq2. RabbitMQ allows this during an "
+        "upgrade only: finish the upgrade: run playbooks/upgrade_broker.yml until all have 4.0"
+    )
 
 
 TEXT = st.one_of(st.text(max_size=12), st.builds("{}.{}.{}".format, *[st.integers(0, 99)] * 3))

@@ -88,11 +88,13 @@ MATCHES = {**GROUPS, "w1": ["w1"], "w*": ["w1", "w2"], "big:!w1": ["w2"], "2001:
 
 def inventory(**changes: Any) -> Inventory:
     hosts = {host: {} for host in [*GROUPS["all"], "2001:db8::7"]}
-    values = {"groups": GROUPS, "hosts": hosts, "settings": {}, "match": lambda pattern: MATCHES.get(pattern, [])}
+    # Classic queues: with quorum queues autoscale is a problem of its own.
+    classic = {"celery_queue_type": "classic"}
+    values = {"groups": GROUPS, "hosts": hosts, "settings": classic, "match": lambda pattern: MATCHES.get(pattern, [])}
     return Inventory(**{**values, **changes})
 
 
-QUORUM = inventory(settings={"celery_settings": {"task_default_queue_type": "quorum"}})
+QUORUM = inventory(settings={})
 
 
 def read(options: Any, where: Inventory | None = None) -> tuple[Worker, list[Problem]]:
@@ -339,7 +341,13 @@ def test_a_worker_that_is_no_mapping(options: Any) -> None:
 def test_autoscale_does_not_work_on_quorum_queues() -> None:
     assert told({"autoscale": [1, 2]}, inventory()) == []
     assert told({"concurrency": 2}, QUORUM) == []
-    assert [message[:5] for message in told({"autoscale": [1, 2]}, QUORUM)] == ["CC216"]
+    assert told({"autoscale": [1, 2]}, QUORUM) == [
+        "CC216 celery_workers.w.autoscale is set, and celery_queue_type asks for quorum queues: write concurrency "
+        "instead, or write classic into celery_queue_type"
+    ]
+    asked = {"celery_queue_type": "classic", "celery_settings": {"task_create_missing_queue_type": "quorum"}}
+    (message,) = told({"autoscale": [1, 2]}, inventory(settings=asked))
+    assert message.endswith("or write classic into celery_settings.task_create_missing_queue_type")
 
 
 @pytest.mark.parametrize("limit", sorted(ENFORCED_BY))
