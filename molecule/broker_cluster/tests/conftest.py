@@ -20,7 +20,15 @@ from testing import INVENTORY, PROJECT, SCENARIO, SECRETS, container, message, w
 __all__ = ["INVENTORY", "PROJECT", "SCENARIO", "SECRETS", "container", "message", "wait_for"]
 
 # A file that is not named here runs right before the first one that makes faults.
-ORDER = ("test_ports", "test_permissions", "test_no_erlang", "test_stream", "test_bad_input", "test_scale")
+ORDER = (
+    "test_ports",
+    "test_permissions",
+    "test_no_erlang",
+    "test_stream",
+    "test_bad_input",
+    "test_upgrade",
+    "test_scale",
+)
 FIRST_WITH_FAULTS = ORDER.index("test_stream")
 
 

@@ -54,7 +54,11 @@ WORKER_DEFAULTS = {
     "result_backend_max_retries": 60,
 }
 PUBLISHER_OPTIONS = {"confirm_publish": True}  # otherwise a publish can vanish silently
-SOCKET_OPTIONS = {TCP_USER_TIMEOUT: 30000}  # py-amqp's default is one second
+# Milliseconds that sent data may stay unanswered by the other host. py-amqp's default is one second.
+SOCKET_OPTIONS = {TCP_USER_TIMEOUT: 10000}
+# Seconds, of the connection a worker consumes over: a broker that vanished with its host is noticed after two of them,
+# not after minutes. Connections that only publish keep Celery's own, because nobody beats for them while they are idle.
+CONSUMER_HEARTBEAT = 10
 
 log = logging.getLogger("celery_agent")
 
@@ -811,11 +815,45 @@ def hook_consumer(app):
     class NoteConnection(bootsteps.StartStopStep):
         requires = ("celery.worker.consumer.tasks:Tasks",)
 
+        def __init__(self, parent, **kwargs):
+            super().__init__(parent, **kwargs)
+            shorten_heartbeat(parent)
+
         @guarded
         def start(self, c):
             share_tls(c)
 
     app.steps["consumer"].add(NoteConnection)
+
+
+@guarded
+def shorten_heartbeat(consumer):
+    """Before the first connection. Without an event loop there is no heartbeat at all (0), and none is made."""
+    conf = consumer.app.conf
+    is_solo = type(consumer.pool).__module__ == "celery.concurrency.solo"  # beats only between its tasks
+    if consumer.amqheartbeat and not is_solo and is_amqp(conf) and not set_by_application(conf, "broker_heartbeat"):
+        consumer.amqheartbeat = CONSUMER_HEARTBEAT
+
+
+@guarded
+def hook_delayed_delivery():
+    """Several URLs are the brokers of one cluster: what one of them declares is there for all.
+
+    Celery takes them for independent brokers. After each lost connection it visits every one, and waits for those that
+    are away, four times with pauses, before the worker consumes: 45 s where a host had lost its network.
+    """
+    try:
+        from celery.worker.consumer.delayed_delivery import DelayedDelivery
+    except ImportError:  # before Celery 5.5
+        return
+    check = DelayedDelivery._validate_broker_urls
+
+    @functools.wraps(check)
+    def any_of_them(self, broker_urls):
+        check(self, broker_urls)
+        return {None}  # no URL: a connection that tries one after the other until one answers
+
+    DelayedDelivery._validate_broker_urls = any_of_them
 
 
 # --- the canary ------------------------------------------------------------------------------------------------------
@@ -908,6 +946,7 @@ def install(app):
     hook_settings(app)
     hook_no_declare(app)
     hook_consumer(app)
+    hook_delayed_delivery()
     hook_canary(app)
     return notifying
 

@@ -99,7 +99,9 @@ def load_agent(
 ) -> Iterator[Callable[..., ModuleType]]:
     from celery import signals
     from celery.events.event import event_exchange
+    from celery.worker.consumer.delayed_delivery import DelayedDelivery
 
+    monkeypatch.setattr(DelayedDelivery, "_validate_broker_urls", DelayedDelivery._validate_broker_urls)
     names = [name for name in signals.__all__ if hasattr(getattr(signals, name), "receivers")]
     receivers = {name: list(getattr(signals, name).receivers) for name in names}
     no_declare = event_exchange.no_declare

@@ -169,3 +169,44 @@ def test_what_publishers_are_told_makes_the_same_queues(load_agent: Load, load: 
     inside = load().app
     for task in ("shelf.measure", "shelf.accept"):
         assert published(outside, task)["declare"] == published(inside, task)["declare"]
+
+
+def test_one_declaration_serves_all_brokers_of_the_cluster(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery's own step would visit each broker, and wait for those that are away, before a worker consumes."""
+    from celery.worker.consumer.delayed_delivery import DelayedDelivery
+
+    app = load().app
+    app.conf.broker_url = "pyamqp://gone.invalid//;pyamqp://there.invalid//"
+    asked: list[Any] = []
+    monkeypatch.setattr(DelayedDelivery, "_setup_delayed_delivery", lambda self, c, url: asked.append(url))
+    consumer = SimpleNamespace(app=app)
+    DelayedDelivery(consumer).start(consumer)
+    assert asked == [None]
+    # No URL is a connection that knows them all.
+    assert app.connection_for_write(url=None).alt == ["pyamqp://gone.invalid//", "pyamqp://there.invalid//"]
+    app.conf.broker_url = 7
+    with pytest.raises(ValueError, match="broker_url must be a string or list"):
+        DelayedDelivery(consumer).start(consumer)
+
+
+class SoloPool:
+    """Executes tasks where it also sends heartbeats."""
+
+
+SoloPool.__module__ = "celery.concurrency.solo"
+
+
+@pytest.mark.parametrize(
+    ("source", "pool", "before", "after"),
+    [
+        ("", object(), 120, 10),
+        ("", object(), 0, 0),
+        ("", SoloPool(), 120, 120),
+        ("app.conf.broker_heartbeat = 30\n", object(), 30, 30),
+    ],
+)
+def test_a_vanished_broker_is_noticed_soon(load: Load, source: str, pool: object, before: int, after: int) -> None:
+    agent = load(SHELF + source)
+    consumer = SimpleNamespace(app=agent.app, pool=pool, amqheartbeat=before)
+    agent.shorten_heartbeat(consumer)
+    assert consumer.amqheartbeat == after
