@@ -78,19 +78,21 @@ class Control:
             answer = self._read(url, "nodes")
             if answer is not None:
                 views[node] = rules.parse_nodes(answer)
-        return Known(
-            options.node, tuple(options.nodes), self._members(), self._cookie(), self._unit().is_running, views
-        )
+        members = self._members()
+        if members is None:
+            members = rules.members_told(options.node, views)
+        return Known(options.node, tuple(options.nodes), members, self._cookie(), self._unit().is_running, views)
 
     def _unit(self) -> Unit:
         return self._systemctl.show([UNIT])[UNIT]
 
-    def _members(self) -> tuple[str, ...]:
-        path = self.options.data / "mnesia" / self.options.node / "cluster_nodes.config"
+    def _members(self) -> tuple[str, ...] | None:
+        """None: the node ran, and its directory does not tell (RabbitMQ 4.3 keeps the members in its own format)."""
+        directory = self.options.data / "mnesia" / self.options.node
         try:
-            return rules.parse_members(path.read_text(encoding="utf-8"))
+            return rules.parse_members((directory / "cluster_nodes.config").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            return ()
+            return None if directory.is_dir() and any(directory.iterdir()) else ()
 
     def _cookie(self) -> str:
         try:
@@ -121,15 +123,25 @@ class Control:
             raise NodeError("\n".join(found))
 
     def start(self, check: bool) -> None:
-        """Run. What runs already is left alone, with whichever files it read."""
-        self.accept(self.known())
-        if self._unit().is_running:
+        """Run. What runs already is left alone, with whichever files it read.
+
+        One that is alone beside a cluster joins it: while a member is missing, the others may not restart.
+        """
+        known = self.known()
+        self.accept(known)
+        if not known.running:
+            self.steps.append(f"start {UNIT}")
+            if not check:
+                wanted = [Wanted(UNIT, "restart", (), self.options.timeout)]
+                settle(self._systemctl, wanted, [], None, False)
+                self._await_startup()
+        if not known.is_alone or not rules.clusters(known):
             return
-        self.steps.append(f"start {UNIT}")
-        if not check:
-            wanted = [Wanted(UNIT, "restart", (), self.options.timeout)]
-            settle(self._systemctl, wanted, [], None, False)
-            self._await_startup()
+        if check:
+            self.steps.append("join the cluster")
+        else:
+            self._join(self.known())
+            self._fill()
 
     def settle(self, check: bool) -> None:
         """Run with the present files, as a member of the cluster."""

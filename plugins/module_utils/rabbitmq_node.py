@@ -71,6 +71,14 @@ def parse_members(text: str) -> tuple[str, ...]:
     return tuple(sorted(NODE.findall(first)))
 
 
+def members_told(node: str, views: Mapping[str, View]) -> tuple[str, ...]:
+    """The members of the node's cluster as it says itself, or else whoever knows it; itself where nobody does."""
+    own = views.get(node)
+    if own is not None:
+        return own.members
+    return next((view.members for view in views.values() if node in view.members), (node,))
+
+
 def parse_nodes(answer: Iterable[Mapping[str, Any]]) -> View:
     """What GET /api/nodes answered."""
     nodes = sorted(answer, key=lambda node: str(node["name"]))
@@ -203,6 +211,11 @@ class Join(NamedTuple):
     refusal: str = ""
 
 
+def clusters(known: Known) -> list[str]:
+    """Other nodes of the inventory that form a cluster of more than one."""
+    return [name for name in known.peers if name in known.views and len(known.views[name].running) > 1]
+
+
 def join(known: Known, queues: Sequence[Queue]) -> Join:
     """Whom a node that is alone joins. queues: those this node holds; joining would delete them.
 
@@ -211,10 +224,9 @@ def join(known: Known, queues: Sequence[Queue]) -> Join:
     """
     if not known.is_alone or not known.peers:
         return Join()
-    clusters = [name for name in known.peers if name in known.views and len(known.views[name].running) > 1]
-    first = known.nodes[0]
-    if clusters:
-        target = clusters[0]
+    found, first = clusters(known), known.nodes[0]
+    if found:
+        target = found[0]
     elif known.node == first:
         return Join()
     elif first in known.views:

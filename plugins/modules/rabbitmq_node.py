@@ -44,7 +44,8 @@ options:
   state:
     description:
       - V(accepted) changes nothing and fails when the node cannot become, or stay, a member of this cluster.
-      - V(started) starts it when it does not run, and never restarts it.
+      - V(started) starts it when it does not run, and never restarts it. One that is alone joins the others when these
+        are a cluster already.
       - V(running) starts it, restarts it when its process is older than a file of O(depends_on), joins the cluster and
         gives quorum queues with too few members one here.
       - V(healthy) fails when a node is missing, does not run or is cut off, or when an alarm blocks publishers.

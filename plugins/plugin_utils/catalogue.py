@@ -897,6 +897,13 @@ CATALOGUE: dict[str, Kind] = {
         "Two neighbouring series work together while one broker after the other is upgraded. New features stay off, "
         "and no broker can join, until all have the newer one.",
     ),
+    "CC860": Kind(
+        WARNING,
+        "A broker newer than those that were tried",
+        "The roles are tested on RabbitMQ 3.10 and 4.0. From 4.3 on the brokers keep their own data in another way, "
+        "refuse the control queues of Celery before 5.7 (CC854), and have no upgrade path from 4.1 and older. Try a "
+        "cluster of your own first.",
+    ),
     # --- 9: variables ------------------------------------------------------------------------------------------------
     "CC901": Kind(
         ERROR,

@@ -12,7 +12,7 @@ from typing import Any
 from .budget import MIB, size
 from .problems import Problems
 from .survey_needs import BROKER_PACKAGE
-from .versions import check_broker_jump, check_broker_series
+from .versions import check_broker_age, check_broker_jump, check_broker_series
 
 #: Distributions whose packages, paths and systemd the roles know.
 DISTRIBUTION, RELEASES, SERVICE_MANAGER = "Debian", ("12", "13"), "systemd"
@@ -77,6 +77,8 @@ def check_hosts(
         broker = survey["packages"].get(BROKER_PACKAGE, {})
         if host in cluster["brokers"] and broker.get("installed") and broker.get("candidate"):
             check_broker_jump(broker["installed"], broker["candidate"], problems, host)
+        if host in cluster["brokers"]:
+            check_broker_age(broker.get("installed", ""), broker.get("candidate", ""), problems, host)
     brokers = {
         host: answers[host]["packages"].get(BROKER_PACKAGE, {}) for host in cluster["brokers"] if host in answers
     }

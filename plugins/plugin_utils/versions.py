@@ -35,6 +35,9 @@ UPGRADES: dict[Series, tuple[Series, ...]] = {
 }
 #: The last release of a series where only that one can be upgraded.
 LEAVE_FROM: dict[Series, Version] = {(3, 7): (3, 7, 18), (3, 11): (3, 11, 18)}
+#: The newest series that the scenarios run, and the first one that is known to differ.
+NEWEST: Series = (4, 0)
+UNTRIED: Version = (4, 3, 0)
 PERMIT_TRANSIENT = "deprecated_features.permit.transient_nonexcl_queues"
 
 
@@ -192,6 +195,19 @@ def _path(old: Series, new: Series) -> list[Series] | None:
 
 # --------------------------------------------------------------------------------------------------
 # Brokers that shall be one cluster
+
+
+def check_broker_age(installed: str, candidate: str, problems: Problems, host: str = "") -> None:
+    """Whether the broker, as it is or as it will be installed, is newer than what the roles were tried with."""
+    found = version(installed) or version(candidate)
+    if found is not None and found >= UNTRIED:
+        problems.add(
+            "CC860",
+            "rabbitmq-server",
+            f"is {installed or candidate}, and the newest that was tried is {_name(NEWEST)}",
+            "look the release up in RabbitMQ's release notes, and try it before you depend on it",
+            host,
+        )
 
 
 def check_broker_series(brokers: Mapping[str, Mapping[str, str]], problems: Problems) -> None:

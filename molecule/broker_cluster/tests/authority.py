@@ -88,7 +88,7 @@ class Authority:
     def text(self) -> str:
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
-    def issue(self, common_name: str, names: Iterable[str] = (), begins: int = -2, ends: int = 300) -> Pair:
+    def issue(self, common_name: str, names: Iterable[str] = (), begins: float = -2, ends: float = 300) -> Pair:
         """begins and ends: days from now."""
         key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
         builder = (

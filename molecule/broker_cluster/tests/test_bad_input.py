@@ -93,7 +93,7 @@ def client_certificates(user: str) -> dict[str, Pair]:
     return {
         "good": ours.issue(user),
         "foreign": others.issue(user),
-        "expired": ours.issue(user, begins=-1, ends=0),
+        "expired": ours.issue(user, begins=-1, ends=-0.5),
         "future": ours.issue(user, begins=3),
     }
 
@@ -128,7 +128,7 @@ def test_another_cookie_is_stated(playbook, cluster, on, untouched):
     host = on("broker3")
     assert host.run("cp -p %s %s.kept && printf OTHERCOOKIE >%s", COOKIE, COOKIE, COOKIE).rc == 0
     try:
-        text = message(playbook(*QUICKLY))
+        text = message(playbook(name="playbooks/preflight.yml"))
         assert says(text, "cookie"), text
         assert host.file(COOKIE).content_string == "OTHERCOOKIE", "it was replaced under a running node"
     finally:
@@ -147,7 +147,7 @@ def test_a_half_joined_node_is_stated_and_not_reset(playbook, succeed, cluster, 
     forgotten = on("broker1").run("rabbitmqctl -q forget_cluster_node rabbit@broker3")
     assert forgotten.rc == 0, forgotten.stdout + forgotten.stderr
     try:
-        text = message(playbook(*QUICKLY))
+        text = message(playbook(name="playbooks/preflight.yml"))
         assert says(text, "half-joined"), text
         assert host.run(state).stdout == before.stdout
         assert cluster.broker_processes(others) == processes

@@ -55,7 +55,7 @@ WORKER_DEFAULTS = {
 }
 PUBLISHER_OPTIONS = {"confirm_publish": True}  # otherwise a publish can vanish silently
 # Milliseconds that sent data may stay unanswered by the other host. py-amqp's default is one second.
-SOCKET_OPTIONS = {TCP_USER_TIMEOUT: 10000}
+SOCKET_OPTIONS = {TCP_USER_TIMEOUT: 6000}
 # Seconds, of the connection a worker consumes over: a broker that vanished with its host is noticed after two of them,
 # not after minutes. Connections that only publish keep Celery's own, because nobody beats for them while they are idle.
 CONSUMER_HEARTBEAT = 10

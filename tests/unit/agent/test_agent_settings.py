@@ -125,7 +125,7 @@ def test_transport_options_are_merged(load_agent: Load) -> None:
     options = load_agent(source).app.conf.broker_transport_options
     assert options["confirm_publish"] is False
     assert options["read_timeout"] == 7
-    assert options["socket_settings"] == {6: 4, socket.TCP_USER_TIMEOUT: 10000}
+    assert options["socket_settings"] == {6: 4, socket.TCP_USER_TIMEOUT: 6000}
 
 
 def test_operator_names_socket_options(load_agent: Load) -> None:

@@ -347,3 +347,47 @@ def test_health(whole: FakeCluster) -> None:
     whole.running.discard(B)
     with pytest.raises(NodeError, match="does not answer"):
         whole.control().check_health()
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_directory_that_does_not_name_the_members_is_no_sign_of_a_lost_node(whole: FakeCluster, runs: bool) -> None:
+    """RabbitMQ 4.3 has no cluster_nodes.config: the node itself, or the others, say who belongs together."""
+    control = whole.control()
+    directory = whole.data / "mnesia" / B
+    (directory / "cluster_nodes.config").unlink()
+    (directory / "rabbitmq_metadata").mkdir()
+    if not runs:
+        whole.running.discard(B)
+    known = control.known()
+    assert set(known.members) == {A, B, C}
+    control.start(check=False)
+    assert not [call for call in whole.calls if "join" in call]
+
+
+def test_an_unknown_node_with_such_a_directory_is_alone(fake: FakeCluster) -> None:
+    control = fake.control()
+    directory = fake.data / "mnesia" / B
+    (directory / "cluster_nodes.config").unlink()
+    (directory / "rabbitmq_metadata").mkdir()
+    fake.running.discard(B)
+    assert control.known().members == (B,)
+
+
+def test_a_node_set_up_anew_joins_at_its_start_when_the_others_are_a_cluster(fake: FakeCluster) -> None:
+    """Later would be too late: the others may not restart while a member is missing."""
+    fake.clusters = [{A, C}, {B}]
+    fake.running.discard(B)
+    check = fake.control()
+    check.start(check=True)
+    assert check.steps == [f"start {UNIT}", "join the cluster"]
+    control = fake.control()
+    control.start(check=False)
+    assert control.steps == [f"start {UNIT}", f"join {A}"]
+    assert fake.cluster(B) == {A, B, C}
+
+
+def test_at_its_start_a_node_makes_no_cluster(fake: FakeCluster) -> None:
+    fake.running.discard(B)
+    control = fake.control()
+    control.start(check=False)
+    assert control.steps == [f"start {UNIT}"]
