@@ -337,13 +337,18 @@ class Control:
             )
 
     def _emptied(self, node: str) -> None:
-        """Shrinking tells of a queue it could not move in its table only; what the queues say counts."""
-        left = [queue for queue in self.own_queues() if queue.type == "quorum" and node in queue.members]
-        if left:
-            raise NodeError(
-                f"{node} still holds a member of {', '.join(queue.label for queue in left)}: see `rabbitmq-queues "
-                "quorum_status`. It stays in the cluster"
-            )
+        """Shrinking tells of a queue that stayed in its table only. What the queues say counts, some seconds later."""
+        deadline = self._now() + self.options.timeout
+        while True:
+            left = [queue for queue in self.own_queues() if queue.type == "quorum" and node in queue.members]
+            if not left:
+                return
+            if self._now() >= deadline:
+                raise NodeError(
+                    f"{node} still holds a member of {', '.join(queue.label for queue in left)}: see `rabbitmq-queues "
+                    "quorum_status`. It stays in the cluster"
+                )
+            self._sleep(PAUSE)
 
     def _ctl(self, *command: str) -> str:
         outcome = self._run([command[0], "-q", *command[1:]])

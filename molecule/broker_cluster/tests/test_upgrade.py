@@ -52,7 +52,9 @@ def test_the_brokers_are_upgraded_one_after_the_other(offered, succeed, cluster,
     after = cluster.broker_processes()
     assert not [name for name in BROKERS if after[name] == processes[name]]
     # In turns: each was back before the next one was stopped.
-    turns = [line for line in output.splitlines() if "Install the offered version" in line]
+    turns = [
+        line for line in output.splitlines() if line.startswith("TASK [") and "Install the offered version" in line
+    ]
     assert len(turns) == len(BROKERS), turns
     assert cluster.is_whole()
     kept = json.loads((SECRETS / "broker-definitions" / f"{before[BROKERS[0]]}.json").read_text())
