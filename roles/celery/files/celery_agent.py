@@ -815,6 +815,7 @@ def hook_consumer(app):
     class NoteConnection(bootsteps.StartStopStep):
         requires = ("celery.worker.consumer.tasks:Tasks",)
 
+        @guarded
         def __init__(self, parent, **kwargs):
             super().__init__(parent, **kwargs)
             shorten_heartbeat(parent)
