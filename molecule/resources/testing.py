@@ -43,9 +43,9 @@ def message(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join((done.stdout + done.stderr).split())
 
 
-def query(database: str, sql: str) -> list[str]:
+def query(database: str, sql: str, name: str = "db1") -> list[str]:
     """The lines that psql prints on the database host."""
-    done = host("db1").run("runuser -u postgres -- psql -qAt %s -c %s", database, sql)
+    done = host(name).run("runuser -u postgres -- psql -qAt %s -c %s", database, sql)
     assert done.rc == 0, done.stderr
     return done.stdout.splitlines()
 

@@ -26,6 +26,7 @@ SETTINGS = (
     "celery_broker_port",
     "celery_broker_user_prefix",
     "celery_database_name",
+    "celery_database_owner",
     "celery_database_port",
     "celery_database_user",
     "celery_name",

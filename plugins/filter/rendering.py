@@ -13,7 +13,15 @@ from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils.broker_state import rabbitmq_desired
 from ..plugin_utils.links import canaries, probes
-from ..plugin_utils.text import broker_url, database_url, env_file, management_url, systemd_quote, table
+from ..plugin_utils.text import (
+    broker_url,
+    database_url,
+    env_file,
+    management_url,
+    service_file,
+    systemd_quote,
+    table,
+)
 from ..plugin_utils.workers import worker_arguments
 
 
@@ -40,6 +48,7 @@ class FilterModule:
             "management_url": _reported(management_url),
             "probes": probes,
             "rabbitmq_desired": _reported(rabbitmq_desired),
+            "service_file": _reported(service_file),
             "systemd_quote": _reported(systemd_quote),
             "table": table,
             "worker_arguments": worker_arguments,

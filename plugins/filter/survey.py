@@ -20,7 +20,7 @@ def survey_problems(
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     problems = Problems()
-    check_systems(facts, problems)
+    check_systems(cluster, facts, problems)
     check_hosts(cluster, surveys, settings, problems)
     return summary(problems)
 

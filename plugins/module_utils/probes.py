@@ -27,6 +27,9 @@ _UNKNOWN_CA = frozenset({18, 19, 20, 21})
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH})
 _ACCESS_REFUSED = 403
 _INVALID_AUTHORIZATION = "28000"
+# All that PgBouncer says to a login that its rules do not admit, and to one without TLS. The code alone says nothing:
+# it has the same one when it is full, for example.
+_PGBOUNCER_CODE, _PGBOUNCER_REFUSALS = "08P01", ("login rejected", "SSL required")
 _BY_CERTIFICATE = "EXTERNAL"
 # How the alerts end with which TLS 1.3 and TLS 1.2 refuse a client without a certificate.
 _NO_CERTIFICATE = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")
@@ -338,8 +341,17 @@ def amqp_login(probe: dict[str, Any]) -> Answer:
 # PostgreSQL
 
 
+def _by_rule(error: dict[str, str]) -> bool:
+    """Whether a rule about addresses, users and databases is the reason of a refusal."""
+    code, message = error.get("C"), error.get("M", "")
+    # Messages of PostgreSQL are translated, the name of the file is not. 28000 alone has other reasons, too.
+    if code == _INVALID_AUTHORIZATION:
+        return "pg_hba.conf" in message
+    return code == _PGBOUNCER_CODE and message in _PGBOUNCER_REFUSALS
+
+
 def _pg_hba_verdict(link: Link, probe: dict[str, Any]) -> Answer:
-    """What the server says to a start-up message. A refusal counts only when pg_hba.conf is its reason."""
+    """What a server or a pooler says to a start-up message. A refusal counts only when its rules are the reason."""
     link.send(wire.startup_message(probe["username"], probe["database"]))
     while True:
         header = link.exactly(wire.POSTGRES_HEADER)
@@ -353,8 +365,7 @@ def _pg_hba_verdict(link: Link, probe: dict[str, Any]) -> Answer:
         return Answer(False, f"the server answers with a message of type {header[:1]!r}")
     error = wire.parse_error(body)
     said = f"{error.get('C', '')} {error.get('M', '')}".strip()
-    # Messages are translated, the name of the file is not. 28000 alone has other reasons, too.
-    if error.get("C") == _INVALID_AUTHORIZATION and "pg_hba.conf" in error.get("M", ""):
+    if _by_rule(error):
         return Answer(True, said)
     return Answer(False, f"refused for another reason: {said}")
 

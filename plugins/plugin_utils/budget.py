@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from .databases import ACCESS, NO_POOLER, POOLER_SIZE, SESSION
 from .model import Cluster, Inventory, Worker
 from .problems import Problems
 
@@ -20,6 +21,8 @@ MAX_CONNECTIONS, RESERVED_CONNECTIONS = 100, 3
 OPEN_FILES = 16384
 #: Nobody knows what the application on the source host opens: a web server of this many threads.
 APPLICATION_CONNECTIONS = 10
+#: The owner, while the commands run that set up the tables: past a pooler.
+OWNER_CONNECTIONS = 2
 #: A running worker keeps one connection that consumes and one that publishes (gossip, which takes more, is off).
 WORKER_SOCKETS = 2
 #: Part of the database connections beyond which a warning is told.
@@ -40,10 +43,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Budget:
-    """limit: what is there for all of them; None when the setting that says it is unusable."""
+    """total: what all clients need together. server: what the server itself sees of it, which a pooler makes less.
+
+    limit: what the server has for them; None when the setting that says it is unusable, and for an existing server,
+    which is asked itself.
+    """
 
     lines: tuple[Line, ...]
     total: int
+    server: int
     limit: int | None
 
 
@@ -82,13 +90,17 @@ def database_budget(cluster: Cluster, inventory: Inventory) -> Budget | None:
         lines.append(Line(f"Flower: {_hosts(len(cluster.flower))}, each 1", len(cluster.flower)))
     if cluster.source:
         lines.append(Line(f"the application on {cluster.source} (assumed)", APPLICATION_CONNECTIONS))
-    _configured, reserved, limit = _database_limits(inventory.settings)
+    _place, reserved, limit = _database_limits(inventory.settings)
     total = sum(line.connections for line in lines)
-    return Budget(tuple(lines), total, None if limit is None else max(0, limit - reserved))
+    server = total if cluster.database_pooler == NO_POOLER else _pooler_size(inventory.settings) + OWNER_CONNECTIONS
+    if limit is None or cluster.database_mode == ACCESS:
+        return Budget(tuple(lines), total, server, None)
+    return Budget(tuple(lines), total, server, max(0, limit - reserved))
 
 
 def check_budgets(cluster: Cluster, inventory: Inventory, problems: Problems) -> None:
     _check_database(cluster, inventory, problems)
+    _check_session_pooler(cluster, inventory, problems)
     _check_sockets(cluster, inventory, problems)
 
 
@@ -121,20 +133,51 @@ def _database_limits(settings: Mapping[str, Any]) -> tuple[str, int, int | None]
     return "postgresql_max_connections", reserved, _number(settings.get("postgresql_max_connections", MAX_CONNECTIONS))
 
 
+def _pooler_size(settings: Mapping[str, Any]) -> int:
+    """One that is no number is told with the pooler."""
+    return _number(settings.get("postgresql_pooler_size", POOLER_SIZE)) or POOLER_SIZE
+
+
 def _check_database(cluster: Cluster, inventory: Inventory, problems: Problems) -> None:
     budget = database_budget(cluster, inventory)
-    if budget is None or budget.limit is None or budget.total <= FULL * budget.limit:
+    if budget is None or budget.limit is None or budget.server <= FULL * budget.limit:
         return
     place, reserved, configured = _database_limits(inventory.settings)
-    largest = max(budget.lines, key=lambda line: line.connections)
     # Filled to four fifths at most, and a round number.
-    enough = -(-(budget.total * 5 // 4 + 1 + reserved) // 10) * 10
-    what = (
-        f"is {configured}, which leaves {budget.limit} connections without those reserved for superusers; the cluster "
-        f"needs up to {budget.total} (the most: {largest.connections} for {largest.who})"
+    enough = -(-(budget.server * 5 // 4 + 1 + reserved) // 10) * 10
+    what = f"is {configured}, which leaves {budget.limit} connections without those reserved for superusers"
+    if cluster.database_pooler == NO_POOLER:
+        largest = max(budget.lines, key=lambda line: line.connections)
+        code = "CC401" if budget.total > budget.limit else "CC402"
+        what += f"; the cluster needs up to {budget.total} (the most: {largest.connections} for {largest.who})"
+        instead = (
+            f"write {enough} or more, lower the concurrency of the workers, or write transaction into postgresql_pooler"
+        )
+    elif budget.server > budget.limit:
+        code, size = "CC401", budget.server - OWNER_CONNECTIONS
+        what += f"; the pooler opens up to {size} (postgresql_pooler_size), and the owner {OWNER_CONNECTIONS} past it"
+        instead = f"write {enough} or more, or a smaller postgresql_pooler_size"
+    else:
+        # The pooler opens no more, however many workers there are.
+        return
+    problems.add(code, place, what, instead)
+
+
+def _check_session_pooler(cluster: Cluster, inventory: Inventory, problems: Problems) -> None:
+    """In a session each client has a connection of the server's for as long as it stays. Children of prefork stay."""
+    size = _pooler_size(inventory.settings)
+    kept = sum(worker.children * len(worker.hosts) for worker in cluster.workers.values() if worker.pool == "prefork")
+    # While a release replaces another one, the workers of both run.
+    most = 2 * kept + (APPLICATION_CONNECTIONS if cluster.source else 0)
+    if cluster.database_pooler != SESSION or most <= size:
+        return
+    problems.add(
+        "CC403" if kept > size else "CC406",
+        "postgresql_pooler_size",
+        f"is {size}, and the children of the prefork workers keep {kept} connections, of which a session pooler lends "
+        f"none to others; with the application and while a release replaces another one, up to {most} are in use",
+        f"write {most} or more, or write transaction into postgresql_pooler",
     )
-    code = "CC401" if budget.total > budget.limit else "CC402"
-    problems.add(code, place, what, f"write {enough} or more, or lower the concurrency of the workers")
 
 
 # --------------------------------------------------------------------------------------------------

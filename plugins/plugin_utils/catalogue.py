@@ -102,7 +102,8 @@ CATALOGUE: dict[str, Kind] = {
     "CC114": Kind(
         WARNING,
         "Without beat, results are never deleted",
-        "Celery deletes expired results with a periodic task, which only beat sends.",
+        "A database keeps results until Celery's task celery.backend_cleanup removes those that are older than "
+        "celery_settings.result_expires, and only beat sends that task. In Redis results expire by themselves.",
     ),
     "CC115": Kind(
         ERROR,
@@ -133,6 +134,37 @@ CATALOGUE: dict[str, Kind] = {
         ERROR,
         "Two services of a host on one port",
         "The one that comes second does not start.",
+    ),
+    "CC120": Kind(
+        ERROR,
+        "An unknown way to run the database",
+        "postgresql_mode is managed, for a server that is installed and configured here, or access, for an "
+        "existing server that is somebody else's and only lets the cluster in.",
+    ),
+    "CC121": Kind(
+        ERROR,
+        "An unknown pooler",
+        "postgresql_pooler is none, session or transaction.",
+    ),
+    "CC122": Kind(
+        ERROR,
+        "A pooler where none can work",
+        "The pooler runs beside a managed server; on the server of somebody else nothing is installed. It logs in "
+        "for its clients with what their passwords prove, and a client's certificate proves nothing it could show "
+        "the server.",
+    ),
+    "CC123": Kind(
+        WARNING,
+        "A variable that changes nothing on an existing server",
+        "With postgresql_mode: access the server is installed, configured and restarted by somebody else. Version, "
+        "addresses, settings and certificate are theirs; the number of its connections is asked of the server "
+        "itself.",
+    ),
+    "CC124": Kind(
+        WARNING,
+        "Results that never expire",
+        "With a result_expires of 0 or null beat does not send the task celery.backend_cleanup, and the table of "
+        "results grows with every task.",
     ),
     # --- 2: kinds of workers -----------------------------------------------------------------------------------------
     "CC201": Kind(
@@ -351,11 +383,29 @@ CATALOGUE: dict[str, Kind] = {
         "The cluster needs more than four fifths of them. While a release replaces another one, the workers of "
         "both run, and an operator needs a connection too.",
     ),
+    "CC403": Kind(
+        ERROR,
+        "Workers keep more connections than a session pooler has",
+        "Each child of a prefork worker keeps its connection, and a session pooler keeps one of the server's for "
+        "each. The children beyond postgresql_pooler_size wait for one that never comes free, and the results of "
+        "their tasks are lost. A transaction pooler lends a connection for one transaction at a time.",
+    ),
     "CC404": Kind(
         ERROR,
         "More connections than the broker can open",
         "Each connection of a worker is a socket of the broker. Beyond rabbitmq_open_files it accepts no more, "
         "and workers that reconnect stay outside.",
+    ),
+    "CC405": Kind(
+        ERROR,
+        "The size of the pooler is no number",
+        "postgresql_pooler_size is how many connections the pooler may open to the server, 1 or more.",
+    ),
+    "CC406": Kind(
+        WARNING,
+        "The connections of a session pooler are nearly used up",
+        "While a release replaces another one, the prefork workers of both keep their connections. Ten are assumed for "
+        "the application on the source host. Who finds none waits, and after two minutes PgBouncer refuses.",
     ),
     # --- 5: addresses and access -------------------------------------------------------------------------------------
     "CC501": Kind(
@@ -436,6 +486,17 @@ CATALOGUE: dict[str, Kind] = {
         ERROR,
         "The limit of allowed networks is no number",
         "celery_allowed_clients_max is the number of addresses that one network of celery_allowed_clients may hold.",
+    ),
+    "CC518": Kind(
+        ERROR,
+        "The schemas of the database cannot be opened",
+        "celery_database_schemas is a list of the schemas whose tables workers and application read and write, at "
+        "least one. What begins with pg_, and information_schema, are PostgreSQL's own.",
+    ),
+    "CC519": Kind(
+        ERROR,
+        "An allowed client is a name, and there is a pooler",
+        "PgBouncer takes addresses and networks only.",
     ),
     # --- 6: identities and secrets -----------------------------------------------------------------------------------
     "CC601": Kind(
@@ -558,13 +619,25 @@ CATALOGUE: dict[str, Kind] = {
         WARNING,
         "A password that nobody uses",
         "With celery_broker_login certificate workers and producers have no password, and with "
-        "celery_broker_identities_per_host each host has one of its own.",
+        "celery_broker_identities_per_host each host has one of its own. With celery_database_login certificate the "
+        "database's user has none, and an owner that is the user has no second one.",
     ),
     "CC623": Kind(
         ERROR,
         "A host name that cannot be part of a user",
         "With celery_broker_identities_per_host the inventory name of a host ends the name of its broker user and of "
         "the file with its password. A colon ends a user name for the management API, a slash leads elsewhere.",
+    ),
+    "CC624": Kind(
+        ERROR,
+        "An unknown way to log in to the database",
+        "celery_database_login is password or certificate.",
+    ),
+    "CC625": Kind(
+        ERROR,
+        "One role that would log in in two ways",
+        "With celery_database_login: certificate the workers' role has no password, and the owner always has one. "
+        "The first line of pg_hba.conf that fits decides how a role logs in, so that the setup commands could not.",
     ),
     "CC626": Kind(
         ERROR,
@@ -630,7 +703,8 @@ CATALOGUE: dict[str, Kind] = {
     "CC636": Kind(
         ERROR,
         "A client certificate has another common name than its user",
-        "With celery_broker_login: certificate the broker takes the common name for the user's name.",
+        "With celery_broker_login: certificate the broker takes the common name for the user's name, and with "
+        "celery_database_login: certificate the database does.",
     ),
     "CC637": Kind(
         ERROR,
@@ -643,6 +717,24 @@ CATALOGUE: dict[str, Kind] = {
         "Python 3.13 and newer look at what RFC 5280 asks: key identifiers in all certificates but the root's "
         "authority key identifier, and key usage and critical basic constraints in those of authorities. Workers on "
         "an older Python, brokers and database accept it.",
+    ),
+    "CC639": Kind(
+        ERROR,
+        "Another authority for a server of our own",
+        "A managed server has a certificate of the cluster's authority. Clients that look for another authority "
+        "refuse it.",
+    ),
+    "CC640": Kind(
+        ERROR,
+        "The authority of the database cannot be read",
+        "celery_database_ca_file is a file on the controller with the certificates of the authorities that signed "
+        "that of an existing server, in PEM format. Every host gets a copy, so it must not hold a private key.",
+    ),
+    "CC641": Kind(
+        ERROR,
+        "A database password that libpq does not read back",
+        "In pg_service.conf a value ends with its line, of which libpq drops white space at the end and takes 1021 "
+        "bytes.",
     ),
     # --- 7: paths ----------------------------------------------------------------------------------------------------
     "CC701": Kind(
@@ -715,9 +807,9 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "CC713": Kind(
         ERROR,
-        "The secrets would travel with the code",
+        "Secrets would travel with the code",
         "celery_secrets_directory lies in the tree that is copied to every host: each of them would have the key "
-        "of the authority and all passwords.",
+        "of the authority and all passwords. So do the dumps of the database where its host is the source host.",
     ),
     "CC714": Kind(
         WARNING,
@@ -735,6 +827,11 @@ CATALOGUE: dict[str, Kind] = {
         "An exclude pattern that cannot be read",
         "code_exclude takes the part of rsync's patterns that is compared alike everywhere: names with * ? and "
         "[...], paths, and directories.",
+    ),
+    "CC717": Kind(
+        ERROR,
+        "No dump would be kept",
+        "postgresql_backup_keep counts the dumps that stay, the new one among them.",
     ),
     "CC720": Kind(
         ERROR,
@@ -838,6 +935,12 @@ CATALOGUE: dict[str, Kind] = {
         "The workers may use more memory than the host has",
         "memory_max protects the rest of a host from its workers. Limits that exceed the RAM together protect nothing: "
         "the kernel kills whatever it likes, the broker or the database included.",
+    ),
+    "CC815": Kind(
+        ERROR,
+        "The existing database server does not listen for other hosts",
+        "With postgresql_mode: access nobody here changes where the server listens. Often its listen_addresses is "
+        "localhost, which is PostgreSQL's default; a change of it needs a restart of the server.",
     ),
     "CC851": Kind(
         WARNING,

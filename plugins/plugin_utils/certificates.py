@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from . import broker_users, databases
 from .problems import Problems, summary
 
 #: Where certificates come from: signed by the cluster's own authority, brought as files, or made by a command.
@@ -21,11 +22,14 @@ _JUDGED = ("common_name", "names", "usages")
 def wanted_certificates(model: Mapping[str, Any], host: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The certificates of a host, in the form that the modules take.
 
-    settings: ``source``, ``tls_directory``, ``config_directory``, ``user`` (the cluster's account), ``extra_names``.
+    settings: ``source``, ``tls_directory``, ``config_directory``, ``user`` (the cluster's account), ``database_user``,
+    ``extra_names``. A host of which only the database is used gets none.
     The own authority gives every host one for every name it may be reached by. What others issue is asked for the
     names in use only, and files are needed only for hosts that serve something. (A command also brings the
     certificate of its authority, which every host needs.)
     """
+    if host not in model["prepared_hosts"]:
+        return []
     own = settings["source"] == AUTHORITY
     found = []
     if settings["source"] != FILES or _serves(model, host):
@@ -47,13 +51,16 @@ def wanted_certificates(model: Mapping[str, Any], host: str, settings: Mapping[s
                 "certificate_mode": "0644",
             }
         )
-    return found + _of_identities(model, host, settings)
+    return found + _of_clients(model, host, settings)
 
 
-def _of_identities(model: Mapping[str, Any], host: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    if model.get("broker_login", "password") == "password" or host not in model["release_hosts"]:
-        return []
-    users = model["hosts"][host].get("broker_users") or {}
+def _of_clients(model: Mapping[str, Any], host: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of the broker's users, and of the database's."""
+    users = {}
+    if model["broker_login"] != broker_users.PASSWORD and host in model["release_hosts"]:
+        users.update(model["hosts"][host]["broker_users"])
+    if model["database_login"] == databases.CERTIFICATE and host in model["database_users"]:
+        users["database"] = settings["database_user"]
     folder = f"{settings['config_directory']}/tls"
     return [
         {
@@ -72,7 +79,8 @@ def _of_identities(model: Mapping[str, Any], host: str, settings: Mapping[str, A
 
 
 def _serves(model: Mapping[str, Any], host: str) -> bool:
-    return host in model["brokers"] or host == model["database"] or host in model["flower"]
+    own_database = model["database"] if model["database_mode"] == databases.MANAGED else None
+    return host in model["brokers"] or host == own_database or host in model["flower"]
 
 
 def _has_peers(model: Mapping[str, Any], host: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from .brokers import check_brokers
 from .model import Inventory
 from .problems import Problems
+from .results import check_results
 
 #: Names travel into systemd unit names, node names, broker users and paths: keep what all of them carry. The longest
 #: account made from one is <name>-source, and useradd takes 32 characters.
@@ -44,6 +45,7 @@ def check_groups(members: Mapping[str, Sequence[str]], inventory: Inventory, pro
             "add the database host to the group, or write the URL of an existing result backend",
         )
     _check_beat(members["celery_beat"], settings, problems)
+    check_results(members["celery_beat"], bool(members["postgresql"]), settings, problems)
 
 
 def _check_beat(beat: Sequence[str], settings: Mapping[str, object], problems: Problems) -> None:
@@ -55,13 +57,6 @@ def _check_beat(beat: Sequence[str], settings: Mapping[str, object], problems: P
                 "celery_settings.beat_schedule",
                 "is set and the group celery_beat is empty",
                 "add the host that shall send the periodic tasks to the group celery_beat",
-            )
-        else:
-            problems.add(
-                "CC114",
-                "group celery_beat",
-                "is empty, so nobody deletes expired results",
-                "add one host to the group, or delete them another way",
             )
     elif len(beat) > 1:
         problems.add(

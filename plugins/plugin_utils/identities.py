@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .broker_users import SHORT_STRING, check_broker_login
+from .databases import CERTIFICATE, has_one_role, login, owner_name
 from .groups import NAME
 from .model import Inventory
 from .problems import Problems
-from .text import environment_problems
+from .text import environment_problems, service_problems
 
 #: Variable of a password -> whose it is.
 PASSWORDS = {
@@ -25,8 +26,10 @@ PASSWORDS = {
     "celery_broker_flower_password": "flower",
     "celery_broker_admin_password": "admin",
     "celery_database_password": "database",
+    "celery_database_owner_password": "database_owner",
     "flower_password": "interface",
 }
+DATABASE_PASSWORDS = ("celery_database_password", "celery_database_owner_password")
 #: A password shorter than the first is refused, one shorter than the second is doubtful.
 LEAST_LENGTH, GOOD_LENGTH = 8, 12
 #: What the secret lookup answers in check mode. Nothing is built with it.
@@ -78,31 +81,52 @@ def check_identities(inventory: Inventory, problems: Problems) -> None:
     """Passwords are judged where the inventory sets them, names wherever they come from."""
     _check_passwords(inventory, problems)
     check_broker_login(inventory, problems)
+    _check_database_login(inventory, problems)
+    _check_names(inventory, problems)
+
+
+def _check_names(inventory: Inventory, problems: Problems) -> None:
+    name = inventory.settings.get("celery_name")
+    # What is derived from a wrong name is wrong as well, and told with the name.
+    wrong = set() if isinstance(name, str) and NAME.fullmatch(name) else {"celery_name"}
     settings = inventory.settings
-    name = settings.get("celery_name")
-    has_name = isinstance(name, str) and NAME.fullmatch(name) is not None
+    if "celery_database_user" in settings:
+        settings = {"celery_database_owner": owner_name(settings), **settings}
     for variable, check in NAMES.items():
-        # What is derived from a wrong name of the cluster is wrong as well, and told with the name.
-        if variable not in settings or (variable not in inventory.own and not has_name):
+        source = "" if variable in inventory.own else DERIVED.get(variable, "celery_name")
+        if variable not in settings or source in wrong:
+            wrong |= {variable} if source else set()
             continue
         value = settings[variable]
         found = check(value) if isinstance(value, str) else ("CC610", f"is {value!r}", "write a text")
         if found is not None:
             code, what, instead = found
-            if variable not in inventory.own:
-                what += ", which comes from celery_name"
-            problems.add(code, variable, what, instead)
+            wrong.add(variable)
+            problems.add(code, variable, f"{what}, which comes from {source}" if source else what, instead)
 
 
 # --------------------------------------------------------------------------------------------------
 # Passwords
 
 
+def _check_database_login(inventory: Inventory, problems: Problems) -> None:
+    """Passwords of the database that nobody asks for."""
+    user, owner = DATABASE_PASSWORDS
+    if has_one_role(inventory.settings) and owner in inventory.own:
+        why = f"celery_database_owner is celery_database_user, so that {user} is the password of both"
+        problems.add("CC622", owner, f"is set, and {why}", "remove it")
+    elif login(inventory.settings) == CERTIFICATE and user in inventory.own:
+        why = "celery_database_login is certificate, so that this user has no password"
+        problems.add("CC622", user, f"is set, and {why}", "remove it")
+
+
 def _check_passwords(inventory: Inventory, problems: Problems) -> None:
     names = _known_names(inventory.settings)
     owner: dict[str, str] = {}
+    # Told as what it is.
+    unused = DATABASE_PASSWORDS[1:] if has_one_role(inventory.settings) else ()
     for variable in PASSWORDS:
-        if variable not in inventory.own or variable not in inventory.settings:
+        if variable not in inventory.own or variable not in inventory.settings or variable in unused:
             continue
         value = inventory.settings[variable]
         if value is None:
@@ -127,7 +151,7 @@ def _check_passwords(inventory: Inventory, problems: Problems) -> None:
 def _known_names(settings: Mapping[str, Any]) -> frozenset[str]:
     """The names that are no secret: of the cluster, its users, its database and its virtual host."""
     keys = ("celery_name", "celery_database_user", "celery_database_name", "celery_vhost", "flower_user", "celery_user")
-    found = {str(settings[key]) for key in keys if key in settings}
+    found = {str(settings[key]) for key in keys if key in settings} | {owner_name(settings)}
     prefix = settings.get("celery_broker_user_prefix")
     if isinstance(prefix, str):
         found |= {prefix + identity for identity in ("worker", "producer", "flower", "admin")}
@@ -144,7 +168,8 @@ def _password_problems(variable: str, value: str, names: frozenset[str]) -> list
     if not value:
         return [("CC601", "is empty", own)]
     found = []
-    if environment_problems({"PASSWORD": value}):
+    carried = not environment_problems({"PASSWORD": value})
+    if not carried:
         found.append(
             ("CC606", "holds a control character or line break, which no environment file carries", "write it without")
         )
@@ -155,8 +180,10 @@ def _password_problems(variable: str, value: str, names: frozenset[str]) -> list
         found.append(("CC603", f"is shorter than {LEAST_LENGTH} characters", own))
     elif len(value) < GOOD_LENGTH:
         found.append(("CC604", f"is shorter than {GOOD_LENGTH} characters", own))
-    if variable == "celery_database_password" and STORED_FORM.fullmatch(value):
+    if variable in DATABASE_PASSWORDS and STORED_FORM.fullmatch(value):
         found.append(("CC609", "is a stored form of a password", "write the password itself"))
+    if variable in DATABASE_PASSWORDS and carried and not why and service_problems({"password": value}):
+        found.append(("CC641", "ends with white space or is too long for libpq's service file", "write another one"))
     if variable == "flower_password" and ("," in value or not value.isascii()):
         found.append(
             ("CC608", "holds a comma or a character beyond ASCII, with which Flower lets nobody in", "write it without")
@@ -243,10 +270,13 @@ def _account(value: str) -> tuple[str, str, str] | None:
     return "CC616", f"is {value!r}", "write up to 26 letters, digits and _ -, a letter or _ first"
 
 
+#: What a name comes from when the inventory does not say it; all others come from celery_name.
+DERIVED = {"celery_database_owner": "celery_database_user"}
 NAMES: dict[str, Check] = {
     "celery_broker_user_prefix": _broker_prefix,
     "celery_vhost": _vhost,
     "celery_database_user": _database_user,
+    "celery_database_owner": _database_user,
     "celery_database_name": _database_name,
     "flower_user": _flower_user,
     "celery_user": _account,

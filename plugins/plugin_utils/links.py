@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from .broker_users import CERTIFICATE, PASSWORD
+from .databases import ACCESS, NO_POOLER
 
 #: A loopback address that no inventory names: a login from it stands for a login from a stranger.
 STRANGER = "127.99.99.99"
+LOOPBACK = "127.0.0.1"
+#: Every server has it, and no cluster keeps anything there.
+OTHER_DATABASE = "postgres"
 
 
 def canaries(model: Mapping[str, Any], release: str) -> list[dict[str, str]]:
@@ -33,25 +37,35 @@ def canaries(model: Mapping[str, Any], release: str) -> list[dict[str, str]]:
 def probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The probes to run from ``host``.
 
-    links: ``broker_port``, ``management_port``, ``vhost``, ``database``, ``database_user``, ``database_port``,
-    ``ca_file``, ``client_directory`` (with the host's client certificates, one per identity), and ``certificate_days``
-    (the days for which a certificate must still be valid).
+    links: ``broker_port``, ``management_port``, ``vhost``, ``database``, ``database_user``, ``database_owner``,
+    ``ca_file``, ``database_ca_file`` (for the server of somebody else), ``client_directory`` (with the host's client
+    certificates, one per identity), ``certificate_days`` (the days for which a certificate must still be valid), and
+    ``foreign_roles`` (roles that were there before: whom else the server lets in as one of them is not ours to say).
     """
     found: list[dict[str, Any]] = []
-    common = {"from": host, "ca_file": links["ca_file"]}
+    if host not in model["prepared_hosts"]:
+        # It has no file of ours to trust, and nothing of the cluster connects from it.
+        return found
     if host in model["release_hosts"]:
+        common = {"from": host, "ca_file": links["ca_file"]}
         for broker in model["brokers"]:
             target = {**common, "to": broker, "host": model["hosts"][broker]["address"]}
             found += _broker_probes(model, host, target, links)
+    return [*found, *_database_probes(model, host, links)]
+
+
+def _database_probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> list[dict[str, Any]]:
     database = model["database"]
     if database is None:
-        return found
+        return []
     target = {
-        **common,
+        "from": host,
+        "ca_file": links.get("database_ca_file") or links["ca_file"],
         "to": database,
         "host": model["hosts"][database]["address"],
-        "port": links["database_port"],
+        "port": model["database_port"],
     }
+    found = []
     if host in model["release_hosts"]:
         found.append(
             {
@@ -63,22 +77,50 @@ def probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> lis
             }
         )
     login = {**target, "username": links["database_user"], "database": links["database"]}
-    if _may_log_in(model, host):
+    foreign = links.get("foreign_roles") or ()
+    if _may_log_in(model["database_clients"], model, host):
         found.append({**login, "check": "postgres_plaintext_refused", "name": "database login without TLS"})
-    else:
+    elif links["database_user"] not in foreign:
         found.append({**login, "check": "postgres_refused", "name": "database login, no right to it"})
-    if host == database:
-        found.append(
-            {
-                **login,
-                "check": "postgres_refused",
-                "name": "database login, not in the inventory",
-                "from": STRANGER,
-                "host": "127.0.0.1",
-                "source_address": STRANGER,
-            }
-        )
+    if host in model["database_users"]:
+        found += _other_doors(model, host, login, links)
+    return [*found, *_strangers(model, host, login, foreign)]
+
+
+def _other_doors(
+    model: Mapping[str, Any], host: str, login: Mapping[str, Any], links: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """What a host that may use the database tries besides: all of it leads past what it may."""
+    user, owner, foreign = links["database_user"], links["database_owner"], links.get("foreign_roles") or ()
+    direct = {**login, "check": "postgres_refused", "port": model["database_server_port"]}
+    is_owner = _may_log_in(model["database_owners"], model, host)
+    found = []
+    if not is_owner and owner != user and owner not in foreign:
+        found.append({**direct, "name": "owner's login, not the submitter", "username": owner})
+    if user in foreign:
+        return found
+    if model["database_pooler"] == NO_POOLER:
+        found.append({**direct, "name": "database login, other database", "database": OTHER_DATABASE})
+    elif not (is_owner and owner == user):
+        found.append({**direct, "name": "database login, past the pooler"})
     return found
+
+
+def _strangers(
+    model: Mapping[str, Any], host: str, login: Mapping[str, Any], foreign: Collection[str]
+) -> list[dict[str, Any]]:
+    """A login from an address of the database host that no inventory names."""
+    if host != model["database"] or login["username"] in foreign:
+        return []
+    target = LOOPBACK
+    if model["database_mode"] == ACCESS:
+        # Its certificate need not be valid for a loopback address, on which it need not listen either.
+        target = login["host"]
+        if not _is_ipv4(target):
+            return []
+    name = "database login, not in the inventory"
+    probe = {**login, "check": "postgres_refused", "name": name, "from": STRANGER, "host": target}
+    return [{**probe, "source_address": STRANGER}]
 
 
 def _broker_probes(
@@ -118,9 +160,9 @@ def _client(model: Mapping[str, Any], identity: str, links: Mapping[str, Any]) -
     return {"client_certificate": f"{path}.pem", "client_key": f"{path}.key"}
 
 
-def _may_log_in(model: Mapping[str, Any], host: str) -> bool:
+def _may_log_in(clients: Iterable[Mapping[str, str]], model: Mapping[str, Any], host: str) -> bool:
     addresses = [ipaddress.ip_address(address) for address in model["hosts"][host]["addresses"]]
-    for client in model["database_clients"]:
+    for client in clients:
         try:
             network = ipaddress.ip_network(client["cidr"])
         except ValueError:
@@ -129,3 +171,10 @@ def _may_log_in(model: Mapping[str, Any], host: str) -> bool:
         if any(address in network for address in addresses):
             return True
     return False
+
+
+def _is_ipv4(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).version == 4
+    except ValueError:
+        return False

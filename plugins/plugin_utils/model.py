@@ -24,6 +24,7 @@ class Inventory:
     own: names of the variables that the inventory sets itself, so that defaults are not judged as the user's words.
     match: an inventory pattern -> the host names it matches.
     complete: whether the hosts' facts are gathered; before, an unknown address is no problem yet.
+    read: a path on the controller -> its text, None when it cannot be read. Without it, files are not judged.
     """
 
     groups: Mapping[str, Sequence[str]]
@@ -32,6 +33,7 @@ class Inventory:
     match: Callable[[str], Sequence[str]]
     own: frozenset[str] = frozenset()
     complete: bool = True
+    read: Callable[[str], str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,14 @@ class Cluster:
     broker_nodes: broker -> its Erlang node. broker_name: what every broker's certificate says, whichever it is.
     consumer_timeout: seconds that a delivered message may stay unacknowledged before the broker takes it back.
     queue_settings: what makes Celery declare queues of queue_type; empty for classic ones, which are its default.
+    database_mode: managed, or access for a server of somebody else; None without a database host.
+    database_port: where clients connect, the pooler's port with one. database_server_port: the server's own port.
+    database_pooler: none, session or transaction.
+    database_login: how its clients log in, by password or certificate. The owner has a password in any case.
+    database_clients, database_owners: who may log in as the user, and who as the owner: the submitter.
+    database_users: the hosts of a release whose processes connect to the database.
+    database_connections: the most that all clients open at once.
+    prepared_hosts: all on which the roles work as root: every host but that of an existing database server alone.
     """
 
     name: str
@@ -160,7 +170,16 @@ class Cluster:
     release_hosts: tuple[str, ...]
     producers: tuple[str, ...]
     submitter: str
+    database_mode: str | None
+    database_port: int | None
+    database_server_port: int | None
+    database_pooler: str
+    database_login: str
     database_clients: tuple[Client, ...]
+    database_owners: tuple[Client, ...]
+    database_users: tuple[str, ...]
+    database_connections: int
+    prepared_hosts: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Lists and mappings only, as JSON and Jinja have them."""

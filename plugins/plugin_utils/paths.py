@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from ..module_utils.manifest import ManifestError, Rule, compile_rule
 from ..module_utils.manifest import excluded as left_out
+from .databases import ACCESS, mode
 from .groups import NAME
 from .model import Inventory
-from .problems import Problems
+from .problems import Problems, shown
 from .text import environment_problems
 
 #: Unit files, a shell script, PYTHONPATH and configuration files hold these paths without quotes.
@@ -47,9 +48,12 @@ RESERVED = frozenset(
         "producer.env",
         "flower.env",
         "flower-options.env",
+        "setup.env",
         "settings.json",
         "ca.pem",
         "trust.pem",
+        "database-ca.pem",
+        "pg_service.conf",
         "next",
         "tls",
     }
@@ -70,18 +74,21 @@ def check_paths(inventory: Inventory, problems: Problems) -> None:
     root = reader.directory("celery_root")
     state = reader.directory("celery_state_directory")
     directories = list(reader.directories())
-    tls = [reader.tls("rabbitmq_tls_directory", "rabbitmq"), reader.tls("postgresql_tls_directory", "postgresql")]
+    tls = [reader.of_service("rabbitmq_tls_directory", "rabbitmq"), reader.database_tls()]
+    backups = reader.backups()
     source = reader.source()
     secrets = reader.secrets()
     reader.interpreter()
     reader.environment()
+    reader.socket()
+    _check_backups(inventory, problems)
     _check_config_files(inventory.settings.get("celery_config_files"), problems)
     writable = [place for place in [state, *directories] if place]
-    _check_equal(root, tls, inventory, problems)
+    _check_equal(root, tls, backups, inventory, problems)
     _check_writable(root, writable, problems)
     rules = _rules(inventory.settings.get("code_exclude"), problems)
     if source is not None:
-        _check_source(source, root, writable, secrets, rules, inventory, problems)
+        _check_source(source, root, writable, secrets, backups, rules, inventory, problems)
 
 
 def inside(path: str, parent: str) -> bool:
@@ -175,8 +182,9 @@ class _Reader:
             if place:
                 yield place
 
-    def tls(self, name: str, group: str) -> Place | None:
-        if name not in self._settings or not self._inventory.groups.get(group):
+    def of_service(self, name: str, group: str) -> Place | None:
+        """A directory that only a service of the group's hosts enters."""
+        if not self._is_judged(name) or not self._inventory.groups.get(group):
             return None
         path = self._absolute(name, self._settings[name])
         if path is None or not self._not_the_systems(name, path) or not self._lasts(name, path):
@@ -188,6 +196,21 @@ class _Reader:
             )
             return None
         return Place(name, path)
+
+    def database_tls(self) -> Place | None:
+        """Nobody makes it on the server of somebody else."""
+        if mode(self._settings) == ACCESS:
+            return None
+        return self.of_service("postgresql_tls_directory", "postgresql")
+
+    def backups(self) -> Place | None:
+        return self.of_service("postgresql_backup_directory", "postgresql")
+
+    def socket(self) -> None:
+        """The directory of the database's socket: it is there, and below /run it belongs."""
+        name = "postgresql_socket_directory"
+        if name in self._settings and self._inventory.groups.get("postgresql"):
+            self._absolute(name, self._settings[name])
 
     def source(self) -> Place | None:
         name = "code_source_path"
@@ -240,7 +263,9 @@ class _Reader:
 # Paths that disturb each other
 
 
-def _check_equal(root: Place | None, tls: Sequence[Place | None], inventory: Inventory, problems: Problems) -> None:
+def _check_equal(
+    root: Place | None, tls: Sequence[Place | None], backups: Place | None, inventory: Inventory, problems: Problems
+) -> None:
     rabbitmq, postgresql = tls
     shared = set(inventory.groups.get("rabbitmq", ())) & set(inventory.groups.get("postgresql", ()))
     if rabbitmq and postgresql and shared and rabbitmq.path == postgresql.path:
@@ -250,7 +275,7 @@ def _check_equal(root: Place | None, tls: Sequence[Place | None], inventory: Inv
             f"is {postgresql.path}, and so is {rabbitmq.name}",
             "write another directory: each service must own its key",
         )
-    for place in tls:
+    for place in (*tls, backups):
         if place and root and inside(root.path, place.path):
             problems.add(
                 "CC710",
@@ -280,20 +305,23 @@ def _check_source(
     root: Place | None,
     writable: Sequence[Place],
     secrets: Place | None,
+    backups: Place | None,
     rules: Sequence[Rule],
     inventory: Inventory,
     problems: Problems,
 ) -> None:
     excluded = _Excluded(source.path, rules)
-    if not inventory.groups.get("celery_source"):
-        # The tree lies on the controller, and the directories of the hosts do not.
-        if secrets and inside(secrets.path, source.path) and not excluded(secrets.path):
+    # The tree lies on the source host, or on the controller; the directories of the other hosts lie elsewhere.
+    owners = inventory.groups.get("celery_source", ())
+    for place in (secrets if not owners else None, backups if set(owners) & _databases(inventory) else None):
+        if place and inside(place.path, source.path) and not excluded(place.path):
             problems.add(
                 "CC713",
-                secrets.name,
-                f"is {secrets.path}, a part of the tree {source.path} that every host receives",
+                place.name,
+                f"is {place.path}, a part of the tree {source.path} that every host receives",
                 "write a directory outside the tree, or add it to code_exclude",
             )
+    if not owners:
         return
     if root:
         managed = _below(source.path, [f"{root.path}/{name}" for name in MANAGED])
@@ -326,6 +354,19 @@ def _check_source(
                 f"is {place.path}, a part of the tree {source.path}",
                 "add it to code_exclude: each file that a task writes there makes a new release",
             )
+
+
+def _check_backups(inventory: Inventory, problems: Problems) -> None:
+    name = "postgresql_backup_keep"
+    if name not in inventory.settings or not inventory.groups.get("postgresql"):
+        return
+    keep = inventory.settings[name]
+    if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
+        problems.add("CC717", name, f"is {shown(keep)}", "write the number of dumps to keep, 1 or more")
+
+
+def _databases(inventory: Inventory) -> set[str]:
+    return set(inventory.groups.get("postgresql", ()))
 
 
 class _Excluded:

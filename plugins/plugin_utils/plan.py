@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .databases import ACCESS, CERTIFICATE, NO_POOLER, owner_name
 from .ports import DISTRIBUTION
 from .text import table
 
@@ -25,6 +26,11 @@ VERSION = "VERSION"
 CONTROLLER = "controller"
 #: Where results go when the cluster has no database of its own.
 ELSEWHERE = "result backend"
+
+#: Where the pooler logs in to the server for its clients.
+SAME_HOST = "same host"
+#: What the commands are called that set up the tables, and that log in as their owner.
+SETUP = "setup commands"
 
 _VERIFIED = "yes, authority and name"
 #: How a user of the broker proves who it is, where a password alone does not.
@@ -42,7 +48,8 @@ def plan(
     """The rows of the plan.
 
     model: the fact ``celery_cluster``. settings: the cluster's variables that name ports and identities.
-    budget: ``{"lines": [{"who", "connections"}], "total", "limit"}``. problems: as ``Problem.as_dict`` gives them.
+    budget: ``{"lines": [{"who", "connections"}], "total", "server", "limit"}``.
+    problems: as ``Problem.as_dict`` gives them.
     """
     hosts = _hosts(model, settings)
     return {
@@ -56,7 +63,8 @@ def plan(
             {"who": _text(line.get("who")), "connections": _text(line.get("connections"))}
             for line in (budget or {}).get("lines") or []
         ],
-        "connections": {"total": (budget or {}).get("total"), "limit": (budget or {}).get("limit")},
+        "connections": {key: (budget or {}).get(key) for key in ("total", "server", "limit")},
+        "is_existing": model.get("database_mode") == ACCESS,
         "access": _access(model, settings),
         "ports": _ports(model),
         "problems": [
@@ -131,8 +139,14 @@ def _services(model: Mapping[str, Any], settings: Mapping[str, Any], host: str) 
         vhost = f"vhost {_text(settings.get('celery_vhost'))}".rstrip()
         add("broker", "RabbitMQ", "rabbitmq-server.service", f"{vhost}, node {node}" if node else vhost)
     if host == model.get("database"):
-        database = _text(settings.get("celery_database_name"))
-        add("database", "PostgreSQL", f"postgresql@{VERSION}-main.service", f"database {database}".rstrip())
+        database = f"database {_text(settings.get('celery_database_name'))}".rstrip()
+        if model.get("database_mode") == ACCESS:
+            add("database", "PostgreSQL", "", f"existing server, {database}")
+        else:
+            add("database", "PostgreSQL", f"postgresql@{VERSION}-main.service", database)
+        if _has_pooler(model):
+            port, mode = _text(model.get("database_port")), _text(model.get("database_pooler"))
+            add("pooler", "PgBouncer", "pgbouncer.service", f"{mode} pooler, port {port}")
     if host == model.get("source"):
         add("source", "application", "", _text(settings.get("code_source_path")))
     if host == model.get("beat"):
@@ -185,12 +199,29 @@ def _links(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
             if port.get("purpose") == DISTRIBUTION:
                 for other in (name for name in brokers if name != broker):
                     add("cluster", "broker", other, broker, port.get("port"), "Erlang", "Erlang cookie", _VERIFIED)
+    identity = _database_user(settings)
+    by_certificate = LOGINS["certificate"] if model.get("database_login") == CERTIFICATE else ""
     for service, _identity, host in users:
         if model.get("database"):
-            port, identity = settings.get("celery_database_port"), _text(settings.get("celery_database_user"))
-            add("database", service, host, str(model["database"]), port, "PostgreSQL", identity, _VERIFIED)
+            port, server = _client_port(model, settings), "PgBouncer" if _has_pooler(model) else "PostgreSQL"
+            add(
+                "database",
+                service,
+                host,
+                str(model["database"]),
+                port,
+                server,
+                f"{identity}{by_certificate}",
+                _VERIFIED,
+            )
         else:
             add("database", service, host, ELSEWHERE, "", "results", "", _AS_ITS_URL)
+    if model.get("database") and model.get("submitter"):
+        port, owner = _server_port(model, settings), owner_name(settings)
+        if owner != identity or _has_pooler(model):
+            add(
+                "database", SETUP, str(model["submitter"]), str(model["database"]), port, "PostgreSQL", owner, _VERIFIED
+            )
     _code_links(model, settings, add)
     for host in flowers:
         loopback = _text(settings.get("flower_listen_address")) in ("127.0.0.1", "::1", "localhost")
@@ -206,6 +237,22 @@ def _links(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
             "yes, cluster's authority",
         )
     return rows
+
+
+def _has_pooler(model: Mapping[str, Any]) -> bool:
+    return model.get("database_pooler") not in (None, NO_POOLER)
+
+
+def _client_port(model: Mapping[str, Any], settings: Mapping[str, Any]) -> object:
+    return model.get("database_port") or settings.get("celery_database_port")
+
+
+def _server_port(model: Mapping[str, Any], settings: Mapping[str, Any]) -> object:
+    return model.get("database_server_port") or settings.get("celery_database_port")
+
+
+def _database_user(settings: Mapping[str, Any]) -> str:
+    return _text(settings.get("celery_database_user"))
 
 
 def _broker_users(model: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
@@ -280,15 +327,17 @@ def _queues(model: Mapping[str, Any]) -> list[Row]:
 
 
 def _access(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
-    """The entries of pg_hba, in their order."""
+    """The entries of pg_hba, in their order; with a pooler those of the user are the pooler's."""
     if not model.get("database"):
         return []
-    common = {
+    by_password = {
         "type": "hostssl",
         "database": _text(settings.get("celery_database_name")),
-        "user": _text(settings.get("celery_database_user")),
+        "user": _database_user(settings),
+        "port": _text(_client_port(model, settings)),
         "method": "scram-sha-256",
     }
+    common = {**by_password, "method": "cert"} if model.get("database_login") == CERTIFICATE else by_password
     rows = [
         {**common, "who": _text(client.get("name")), "address": _text(client.get("cidr"))}
         for client in model.get("database_clients") or []
@@ -298,6 +347,21 @@ def _access(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
     for host in dict.fromkeys(str(user) for user in users if user):
         if host not in listed and not _known(model, host).get("addresses"):
             rows.append({**common, "who": host, "address": ""})
+    return [*rows, *_direct_access(model, settings, by_password)]
+
+
+def _direct_access(model: Mapping[str, Any], settings: Mapping[str, Any], common: Row) -> list[Row]:
+    """Who logs in to the server itself: the pooler, and the owner past it."""
+    rows = []
+    server, owner = _text(_server_port(model, settings)), owner_name(settings)
+    if _has_pooler(model):
+        rows.append({**common, "type": "local", "who": "the pooler", "address": SAME_HOST, "port": server})
+    elif owner == common["user"]:
+        return []
+    submitter = _text(model.get("submitter"))
+    known = [_text(client.get("cidr")) for client in model.get("database_owners") or []]
+    for address in known or ([""] if submitter else []):
+        rows.append({**common, "user": owner, "who": submitter, "address": address, "port": server})
     return rows
 
 
@@ -347,7 +411,7 @@ def plan_text(content: Mapping[str, Any]) -> str:
         (
             "Who may log in to the database",
             _access_rows(content),
-            ("type", "database", "user", "address", "method", "who"),
+            ("type", "database", "user", "address", "port", "method", "who"),
         ),
     ):
         if rows:
@@ -407,9 +471,11 @@ def _queue_rows(content: Mapping[str, Any]) -> list[Row]:
 def _budget_rows(content: Mapping[str, Any]) -> list[Row]:
     if not content["budget"]:
         return []
-    limit = content["connections"]["limit"]
-    total = {"who": "together", "connections": _text(content["connections"]["total"])}
-    return [*content["budget"], total, *([] if limit is None else [{"who": "possible", "connections": _text(limit)}])]
+    total, server, limit = (content["connections"][key] for key in ("total", "server", "limit"))
+    rows = [*content["budget"], {"who": "together", "connections": _text(total)}]
+    if server not in (None, total):
+        rows.append({"who": "of the server, through the pooler", "connections": _text(server)})
+    return [*rows, *([] if limit is None else [{"who": "possible", "connections": _text(limit)}])]
 
 
 def _access_rows(content: Mapping[str, Any]) -> list[Row]:

@@ -44,7 +44,7 @@ def plan_html(content: Mapping[str, Any]) -> str:
         _links(content["links"]),
         _ports(content["ports"]),
         _budget(content),
-        _access(content["access"]),
+        _access(content["access"], is_existing=content["is_existing"]),
         "</main>",
         f"<footer><p>{_notes(content)}</p></footer>",
         "</body>",
@@ -58,7 +58,7 @@ def _notes(content: Mapping[str, Any]) -> str:
     if not content["addresses_known"]:
         notes.append("Addresses that the inventory does not have follow from the facts of the hosts.")
     notes.append(f"<code>{RELEASE}</code> stands for the release, which gets its name when it is made.")
-    if any(service["role"] == "database" for row in content["hosts"] for service in row["services"]):
+    if any(VERSION in service["unit"] for row in content["hosts"] for service in row["services"]):
         notes.append(f"<code>{VERSION}</code> is the version of PostgreSQL that the distribution has.")
     return " ".join(notes)
 
@@ -198,23 +198,39 @@ def _budget(content: Mapping[str, Any]) -> str:
     rows = [(escape(row["who"]), escape(row["connections"])) for row in content["budget"]]
     rows.append(("<b>together</b>", f"<b>{escape(total)}</b>"))
     body = _table(("Who", "Connections"), rows, numbers=(1,))
-    if not isinstance(limit, int) or not isinstance(total, int):
+    server = content["connections"]["server"]
+    server = total if server is None else server
+    if not isinstance(limit, int) or not isinstance(server, int):
         return _section("budget", "Connections of the database", body)
-    full = min(1.0, total / limit) if limit > 0 else 1.0
-    style = "bar over" if total > limit else "bar"
+    full = min(1.0, server / limit) if limit > 0 else 1.0
+    style = "bar over" if server > limit else "bar"
     gauge = (
         f'<svg class="{style}" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="rest" width="100" height="1"/><rect class="used" width="{100 * full:.1f}" height="1"/></svg>'
     )
-    lead = f"At most <b>{total}</b> of the <b>{limit}</b> connections that the database offers."
+    lead = f"At most <b>{server}</b> of the <b>{limit}</b> connections that the database offers."
+    if server != total:
+        lead += " The pooler lends them to all clients."
     return _section("budget", "Connections of the database", f"{gauge}\n{body}", lead)
 
 
-def _access(access: Sequence[Mapping[str, Any]]) -> str:
+def _access(access: Sequence[Mapping[str, Any]], *, is_existing: bool) -> str:
     if not access:
         return ""
-    rows = [(_code(row["who"]), _code(row["address"]) if row["address"] else _muted(LATER)) for row in access]
-    first = access[0]
-    line = f"{first['type']} {first['database']} {first['user']} ADDRESS {first['method']}"
-    lead = f"Each is one line of <code>pg_hba.conf</code>: {_code(line)}. Every other address is refused."
-    return _section("access", "Who may log in to the database", _table(("Who", "Address"), rows), lead)
+    rows = [
+        (
+            _code(row["who"]),
+            _code(row["user"]),
+            _code(row["address"]) if row["address"] else _muted(LATER),
+            _code(row["port"]),
+            _code(row["method"]),
+        )
+        for row in access
+    ]
+    line = f"{access[0]['type']} {access[0]['database']} ROLE ADDRESS METHOD"
+    others = "Every other address is refused."
+    if is_existing:
+        others = "At every other address the roles that the cluster makes are refused; the server's own lines stay."
+    lead = f"Each is one line of <code>pg_hba.conf</code>: {_code(line)}. {others}"
+    columns = ("Who", "Role", "Address", "Port", "Method")
+    return _section("access", "Who may log in to the database", _table(columns, rows), lead)

@@ -15,13 +15,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from .plan import CONTROLLER, ELSEWHERE, LATER, Row, ranges
+from .plan import CONTROLLER, ELSEWHERE, LATER, SETUP, Row, ranges
 
 #: What is drawn.
 KINDS = ("amqp", "management", "database", "code")
 
+#: Services whose hosts are drawn as clients, beside the workers.
+CLIENTS = ("source", "beat", "flower")
 #: Their lanes, beginning at the servers.
 LANES = ("database", "management", "amqp", "code")
 
@@ -130,16 +132,19 @@ class _Links:
 
 def _servers(rows: Iterable[Row], links: _Links, everything: Sequence[Row]) -> list[Box]:
     boxes = []
-    labels = {"amqp": "AMQP over TLS", "management": "management API", "database": "PostgreSQL over TLS"}
+    labels = {"amqp": "AMQP over TLS", "management": "management API"}
     roles = {"broker": ("amqp", "management"), "database": ("database",)}
     for role, kinds in roles.items():
         for row in rows:
             for service in row["services"]:
                 if service["role"] != role:
                     continue
-                ports = dict.fromkeys((link["kind"], link["port"]) for link in links.to(row["host"], *kinds))
+                ports = dict.fromkeys(
+                    (link["kind"], link["port"], labels.get(link["kind"], f"{link['protocol']} over TLS"))
+                    for link in links.to(row["host"], *kinds)
+                )
                 lines = [*_head(row), Line("heading", service["title"], service["detail"])]
-                lines += [Line("port", labels[kind], port, kind, target=True) for kind, port in ports]
+                lines += [Line("port", label, port, kind, target=True) for kind, port, label in ports]
                 boxes.append(Box(lines, ("left", "right"), server=True))
     if any(link["to"] == ELSEWHERE for link in everything):
         lines = [Line("title", ELSEWHERE), Line("sub", "outside the cluster")]
@@ -155,7 +160,7 @@ def _clients(rows: Iterable[Row], links: _Links, everything: Sequence[Row]) -> l
         lines = [Line("title", CONTROLLER), Line("sub", "runs Ansible"), Line("port", "copies the code", "", "code")]
         boxes.append(Box(lines, ("right",)))
     for row in rows:
-        services = [service for service in row["services"] if service["role"] in ("source", "beat", "flower")]
+        services = [service for service in row["services"] if service["role"] in CLIENTS]
         if not services:
             continue
         lines = _head(row)
@@ -166,6 +171,7 @@ def _clients(rows: Iterable[Row], links: _Links, everything: Sequence[Row]) -> l
             if service["role"] == "flower" and service["detail"]:
                 lines.append(Line("sub", service["detail"]))
             lines += _ends(links.of(row["host"], service["title"]))
+        lines += _setup_lines(_ends(links.of(row["host"], SETUP)))
         if not any(service["role"] == "worker" for service in row["services"]):
             lines += _code_lines(links.code(row["host"]))
         boxes.append(Box(lines, ("right",)))
@@ -176,12 +182,19 @@ def _code_lines(lines: Sequence[Line]) -> list[Line]:
     return [Line("heading", "code"), *lines] if lines else []
 
 
+def _setup_lines(lines: Sequence[Line]) -> list[Line]:
+    return [Line("heading", SETUP), *lines] if lines else []
+
+
 def _workers(rows: Iterable[Row], links: _Links, width: int) -> list[Box]:
     """width: how many characters a line of a box holds."""
     groups: dict[object, list[tuple[Row, list[Line]]]] = {}
     hosts = [row for row in rows if any(service["role"] == "worker" for service in row["services"])]
     for row in hosts:
         ends = [*_ends(links.of(row["host"], "worker")), *links.code(row["host"])]
+        if not any(service["role"] in CLIENTS for service in row["services"]):
+            # Without an application and beat, a worker's host submits, and sets up.
+            ends += _setup_lines(_ends(links.of(row["host"], SETUP)))
         kinds = [service for service in row["services"] if service["role"] == "worker"]
         lines = [line for service in kinds for line in _kind(service, width)]
         lines += [Line("heading", "connects as"), *ends]
@@ -353,10 +366,22 @@ def topology_svg(content: Mapping[str, Any], *, narrow: bool = False) -> str:
 Point = tuple[int, int]
 
 
-def _points(drawing: Drawing, kind: str, *, target: bool) -> list[tuple[Point, str]]:
-    """The ends of a kind's connections on the edges of the boxes, and the gap between columns they are in."""
+class End(NamedTuple):
+    """One end of a connection on the edge of a box. gap: between which columns. port: as its line says."""
+
+    point: Point
+    gap: str
+    port: str
+
+    def meets(self, other: End) -> bool:
+        """Connections stay in their gap, and lead to the port they name."""
+        return (self.gap, self.port) == (other.gap, other.port)
+
+
+def _points(drawing: Drawing, kind: str, *, target: bool) -> list[End]:
+    """The ends of a kind's connections."""
     return [
-        ((box.x if edge == "left" else box.x + box.width, y), box.lanes[edge])
+        End((box.x if edge == "left" else box.x + box.width, y), box.lanes[edge], line.right)
         for box in drawing.boxes
         for line, y in box.ys()
         if line.kind == kind and line.target is target
@@ -364,12 +389,12 @@ def _points(drawing: Drawing, kind: str, *, target: bool) -> list[tuple[Point, s
     ]
 
 
-def _used(drawing: Drawing, kind: str) -> tuple[list[tuple[Point, str]], list[tuple[Point, str]]]:
+def _used(drawing: Drawing, kind: str) -> tuple[list[End], list[End]]:
     """Starts and ends that are connected: one side of a server may have no client."""
     starts, ends = _points(drawing, kind, target=False), _points(drawing, kind, target=True)
     if kind != "code":
-        gaps = {gap for _point, gap in starts}
-        ends = [end for end in ends if end[1] in gaps]
+        met = {(start.gap, start.port) for start in starts}
+        ends = [end for end in ends if (end.gap, end.port) in met]
     return (starts, ends) if starts and ends else ([], [])
 
 
@@ -379,7 +404,7 @@ def _connections(drawing: Drawing, kind: str) -> list[str]:
         _rounded(_way(drawing, kind, start, end))
         for start in starts
         for end in ends
-        if kind == "code" or start[1] == end[1]
+        if kind == "code" or start.meets(end)
     )
     if not paths:
         return []
@@ -388,10 +413,9 @@ def _connections(drawing: Drawing, kind: str) -> list[str]:
     return [f'<path class="halo" d="{data}"/>', f'<path class="link {kind}" d="{data}"/>']
 
 
-def _way(drawing: Drawing, kind: str, start: tuple[Point, str], end: tuple[Point, str]) -> list[Point]:
-    (start_x, start_y), start_gap = start
-    (end_x, end_y), end_gap = end
-    first, last = drawing.lanes[start_gap][kind], drawing.lanes[end_gap][kind]
+def _way(drawing: Drawing, kind: str, start: End, end: End) -> list[Point]:
+    (start_x, start_y), (end_x, end_y) = start.point, end.point
+    first, last = drawing.lanes[start.gap][kind], drawing.lanes[end.gap][kind]
     if first == last:
         return [(start_x, start_y), (first, start_y), (first, end_y), (end_x, end_y)]
     across = drawing.channel
@@ -422,8 +446,8 @@ def _towards(start: Point, end: Point, length: int) -> Point:
 def _tips(drawing: Drawing, kind: str) -> list[str]:
     """Dots where connections begin, arrows where they end."""
     starts, ends = _used(drawing, kind)
-    parts = [f'<circle class="dot {kind}" cx="{x}" cy="{y}" r="3"/>' for (x, y), _gap in starts]
-    for (x, y), gap in ends:
+    parts = [f'<circle class="dot {kind}" cx="{x}" cy="{y}" r="3"/>' for (x, y), _gap, _port in starts]
+    for (x, y), gap, _port in ends:
         back = x - 9 if drawing.lanes[gap][kind] < x else x + 9
         parts.append(f'<path class="tip {kind}" d="M{x} {y}L{back} {y - 5}V{y + 5}Z"/>')
     return parts

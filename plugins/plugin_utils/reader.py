@@ -21,7 +21,18 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 #: Which group's hosts a role's variables are read from; all other roles run on every kind of host.
 OWNERS = {"rabbitmq": "rabbitmq", "postgresql": "postgresql", "beat": "celery_beat", "flower": "flower"}
 #: What the model judges itself, together with everything else it says about them.
-JUDGED = frozenset({"celery_workers", "celery_allowed_clients", "celery_broker_login", "celery_queue_type"})
+JUDGED = frozenset(
+    {
+        "celery_allowed_clients",
+        "celery_broker_login",
+        "celery_database_login",
+        "celery_database_schemas",
+        "celery_queue_type",
+        "celery_workers",
+        "postgresql_mode",
+        "postgresql_pooler",
+    }
+)
 HOST_VARIABLES = ("celery_address", "ansible_host", "ansible_facts")
 SPEC_KEYS = ("type", "choices", "elements", "options", "no_log")
 
@@ -103,7 +114,7 @@ class Reader:
             if value is not Unknown:
                 settings[name] = value
         hosts = {host: self._host(host, problems) for host in self._raw}
-        return Inventory(self.groups, hosts, settings, self._match, frozenset(own), complete)
+        return Inventory(self.groups, hosts, settings, self._match, frozenset(own), complete, _text)
 
     def _by_variable(self, written: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, object]]:
         names = {name for values in written.values() for name in values}
@@ -169,6 +180,13 @@ class Reader:
                 if value is not Unknown:
                     found[name] = value
         return found
+
+
+def _text(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError):
+        return None
 
 
 def _known(templar: Templar, raw: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .budget import MIB, size
+from .databases import ACCESS
 from .problems import Problems
 from .survey_needs import BROKER_PACKAGE
 from .versions import check_broker_age, check_broker_jump, check_broker_series
@@ -41,9 +42,11 @@ NAMED = 5
 Survey = Mapping[str, Any]
 
 
-def check_systems(facts: Mapping[str, Mapping[str, Any]], problems: Problems) -> None:
-    """facts: host -> its ansible_facts."""
+def check_systems(cluster: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]], problems: Problems) -> None:
+    """facts: host -> its ansible_facts. An existing database server may run on any system."""
     for host, known in facts.items():
+        if host not in cluster["prepared_hosts"]:
+            continue
         if "distribution" not in known:
             problems.add("CC801", "the system", "is unknown", "gather the host's facts first", host)
             continue
@@ -68,7 +71,7 @@ def check_hosts(
     """
     answers = {host: survey for host, survey in surveys.items() if "time" in survey}
     _check_names(cluster, answers, problems)
-    _check_ports(answers, problems)
+    _check_ports(cluster, answers, problems)
     _check_clocks(answers, problems)
     for host, survey in answers.items():
         _check_paths(cluster, host, survey, settings, problems)
@@ -129,7 +132,10 @@ def _is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def _check_ports(surveys: Mapping[str, Survey], problems: Problems) -> None:
+def _check_ports(cluster: Mapping[str, Any], surveys: Mapping[str, Survey], problems: Problems) -> None:
+    # It runs already, or should: nobody starts it here.
+    existing = cluster["database"] if cluster["database_mode"] == ACCESS else None
+    deaf: dict[int, list[str]] = {}
     # Who is reached, as what -> who tried, and what became of it.
     running: dict[tuple[str, int, str], dict[str, str]] = {}
     absent: dict[tuple[str, int, str], dict[str, str]] = {}
@@ -140,10 +146,21 @@ def _check_ports(surveys: Mapping[str, Survey], problems: Problems) -> None:
             server = f"{port['to']} ({port['host']})" if port["to"] else str(port["host"])
             key = (server, port["port"], port["name"])
             targets = {port["host"], *survey["resolved"].get(port["host"], ())}
-            if not port["to"] or _listens(surveys.get(port["to"], {}), port["port"], targets):
+            listens = _listens(surveys.get(port["to"], {}), port["port"], targets)
+            if port["to"] == existing and existing in surveys and port["state"] == "refused" and not listens:
+                deaf.setdefault(port["port"], []).append(host)
+            elif not port["to"] or port["to"] == existing or listens:
                 running.setdefault(key, {})[host] = port["state"]
             elif port["state"] != "refused":
                 absent.setdefault(key, {})[host] = port["state"]
+    for number, refused in deaf.items():
+        problems.add(
+            "CC815",
+            f"port {number}",
+            f"has no listener that other hosts reach ({some(refused)} tried)",
+            "have the existing server listen there (listen_addresses), or write its port into celery_database_port",
+            str(existing),
+        )
     for links, code, where in ((running, "CC803", ""), (absent, "CC804", ", where nothing listens yet")):
         for (server, number, name), states in links.items():
             hosts, how = some(list(states)), ", ".join(sorted(set(states.values())))

@@ -73,6 +73,18 @@ def _broker_links(cluster: Mapping[str, Any], host: str) -> list[Link]:
     return found
 
 
+def _database_links(cluster: Mapping[str, Any], host: str, database: str) -> list[Link]:
+    address, port, server = (
+        cluster["hosts"][database]["address"],
+        cluster["database_port"],
+        cluster["database_server_port"],
+    )
+    found = [Link("database", database, address, port)]
+    if host == cluster["submitter"] and server != port:
+        found.append(Link("database, past the pooler", database, address, server))
+    return found
+
+
 def links(cluster: Mapping[str, Any], host: str, settings: Mapping[str, Any]) -> list[Link]:
     """The connections that the processes and the deployment of a host will make."""
     hosts, found = cluster["hosts"], _broker_links(cluster, host)
@@ -85,7 +97,7 @@ def links(cluster: Mapping[str, Any], host: str, settings: Mapping[str, Any]) ->
             found.append(Link("management API", broker, address, settings["celery_broker_management_port"]))
     database, source = cluster["database"], cluster["source"]
     if database:
-        found.append(Link("database", database, hosts[database]["address"], settings["celery_database_port"]))
+        found += _database_links(cluster, host, database)
     if source and source != host:
         found.append(Link("code over SSH", source, hosts[source]["address"], settings["code_source_ssh_port"]))
     backend = endpoint(settings.get("celery_result_backend_url"))
@@ -97,30 +109,33 @@ def links(cluster: Mapping[str, Any], host: str, settings: Mapping[str, Any]) ->
 def needs(cluster: Mapping[str, Any], host: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of host_survey for one host.
 
-    cluster: the fact celery_cluster. settings: variables by their names, as this host has them.
+    cluster: the fact celery_cluster. settings: variables by their names, as this host has them. On a host of which only
+    the database is used nothing is made or installed, so it is asked for its clock and its listeners alone.
     """
+    prepared = host in cluster["prepared_hosts"]
     wanted = links(cluster, host, settings)
     names = [link.address for link in wanted]
-    if cluster["database"]:
+    if cluster["database"] and prepared:
         # The proof of the cluster tries a login from every host.
         names.append(cluster["hosts"][cluster["database"]]["address"])
     served = [
         (cluster["brokers"], "celery_broker_port"),
         (cluster["brokers"], "celery_broker_management_port"),
-        ([cluster["database"]], "celery_database_port"),
         ([cluster["source"]], "code_source_ssh_port"),
     ]
+    database = {cluster["database_server_port"], cluster["database_port"]} if host == cluster["database"] else ()
     distribution = distribution_port(cluster, host) if host in cluster["brokers"] else None
     return {
         "names": [name for name in dict.fromkeys(names) if is_name(name)],
         "ports": [{"name": link.name, "to": link.to, "host": link.address, "port": link.port} for link in wanted],
         "listening": [
             *(settings[port] for servers, port in served if host in servers),
+            *sorted(database),
             *([] if distribution is None else [distribution]),
         ],
-        "paths": [settings["celery_root"], settings["celery_state_directory"]],
+        "paths": [settings["celery_root"], settings["celery_state_directory"]] if prepared else [],
         "interpreter": settings["code_python"] if host in cluster["release_hosts"] else "",
-        "packages": _packages(cluster, host, settings),
+        "packages": _packages(cluster, host, settings) if prepared else [],
     }
 
 

@@ -11,6 +11,12 @@ from typing import Any
 from urllib.parse import quote
 
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Names in libpq's connection service file.
+SERVICE, PARAMETER = re.compile(r"[A-Za-z0-9_.-]+"), re.compile(r"[a-z][a-z_]*")
+#: A line that begins like this looks parameters up elsewhere.
+NOT_IN_SERVICES = ("ldap", "service")
+#: libpq reads into 1024 bytes, of which the line break and its own mark take some.
+LONGEST_SERVICE_LINE = 1021
 
 
 def url_host(address: str) -> str:
@@ -30,15 +36,73 @@ def broker_url(addresses: Sequence[str], port: int, user: str, password: str, vh
 
 
 def database_url(
-    address: str, port: int, user: str, password: str, database: str, ca_file: str, scheme: str = "postgresql"
+    address: str,
+    port: int,
+    user: str,
+    password: str,
+    database: str,
+    ca_file: str,
+    scheme: str = "postgresql",
+    certificate: str = "",
+    key: str = "",
 ) -> str:
     """A libpq style URL that verifies the server's certificate and its name.
 
-    scheme: ``postgresql`` for libpq, ``db+postgresql+psycopg`` for Celery's result backend.
+    password: empty for a user whose login is its certificate. scheme: ``postgresql`` for libpq,
+    ``db+postgresql+psycopg`` for Celery's result backend.
     """
-    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
-    query = f"sslmode=verify-full&sslrootcert={quote(ca_file, safe='/')}"
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}" if password else quote(user, safe="")
+    files = {"sslrootcert": ca_file, "sslcert": certificate, "sslkey": key}
+    query = "&".join(
+        ["sslmode=verify-full", *(f"{name}={quote(file, safe='/')}" for name, file in files.items() if file)]
+    )
     return f"{scheme}://{login}@{url_host(address)}:{port}/{quote(database, safe='')}?{query}"
+
+
+def service_file(services: Mapping[str, Mapping[str, Any]]) -> str:
+    """The text of libpq's connection service file: name of a service -> its parameters. Empty ones are left out.
+
+    libpq reads lines, takes everything behind the first = as it is, and drops white space at the end of a line.
+    """
+    problems = [
+        f"{name!r} is no name of a service: use letters, digits and _ . -"
+        for name in services
+        if not isinstance(name, str) or not SERVICE.fullmatch(name)
+    ]
+    lines = []
+    for name, parameters in services.items():
+        problems += (f"{name}: {problem}" for problem in service_problems(parameters))
+        lines.append(f"[{name}]")
+        lines += (f"{key}={value}" for key, value in parameters.items() if not _is_empty(value))
+    if problems:
+        raise ValueError("; ".join(problems))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == ""
+
+
+def service_problems(parameters: Mapping[Any, Any]) -> list[str]:
+    """Why libpq would not read these parameters as they are meant. Values may be secret: only names are told."""
+    problems = []
+    for key, value in parameters.items():
+        if not isinstance(key, str) or not PARAMETER.fullmatch(key):
+            problems.append(f"{key!r} is no connection parameter: use lower-case letters and _")
+        elif key.startswith(NOT_IN_SERVICES):
+            problems.append(f"{key} means something else in a service file: remove it")
+        elif _is_empty(value):
+            continue
+        elif not isinstance(value, (str, int, float)) or isinstance(value, bool):
+            problems.append(f"the value of {key} is no text: write a text or a number, quoted if in doubt")
+        elif re.search("[\0\n\ud800-\udfff]|[ \t\v\f\r]\\Z", str(value)):
+            problems.append(
+                f"the value of {key} holds a line break or NUL character or ends with white space, which libpq does "
+                "not read from a service file: write another one"
+            )
+        elif len(f"{key}={value}".encode()) > LONGEST_SERVICE_LINE:
+            problems.append(f"the value of {key} is too long: libpq reads lines of {LONGEST_SERVICE_LINE} bytes")
+    return problems
 
 
 def management_url(address: str, port: int, user: str, password: str) -> str:

@@ -15,7 +15,19 @@ from dataclasses import replace
 from .addresses import is_host_name, read_clients, read_hosts
 from .broker_users import broker_login, broker_users, check_broker_users, users_of_host
 from .brokers import broker_name, node_names, rotated
-from .budget import check_budgets
+from .budget import check_budgets, database_budget
+from .databases import (
+    NO_POOLER,
+    check_databases,
+    check_pooled_clients,
+    client_port,
+    login,
+    mode,
+    owners,
+    pooler,
+    prepared,
+    server_port,
+)
 from .groups import check_groups
 from .identities import check_identities
 from .model import GROUPS, Cluster, Consumer, Host, Inventory, Names, Worker
@@ -39,6 +51,7 @@ def build(inventory: Inventory, problems: Problems) -> Cluster | None:
     everyone = tuple(dict.fromkeys(host for group in GROUPS for host in members[group]))
     check_groups(members, inventory, problems)
     check_identities(inventory, problems)
+    check_databases(bool(members["postgresql"]), inventory, problems)
     check_paths(inventory, problems)
     workers = read_workers(inventory.settings.get("celery_workers"), inventory, problems)
     check_queue_type(inventory, problems)
@@ -48,7 +61,8 @@ def build(inventory: Inventory, problems: Problems) -> Cluster | None:
     if cluster is not None:
         check_budgets(cluster, inventory, problems)
         check_broker_users(cluster.broker_users, inventory, problems)
-        check_ports(cluster, problems)
+        check_pooled_clients(cluster, problems)
+        check_ports(cluster, inventory.settings, problems)
     return None if problems.errors else cluster
 
 
@@ -84,6 +98,8 @@ def _cluster(
             broker_users=users_of_host(name, identities, settings),
             broker_addresses=rotated(addresses, name),
         )
+    # Who submits the proof: where the application publishes, else beat, else a worker.
+    submitter = source or beat or releases[0]
     cluster = Cluster(
         name=str(settings.get("celery_name", "")),
         hosts=known,
@@ -107,12 +123,22 @@ def _cluster(
         queues=_queues(workers),
         release_hosts=releases,
         producers=producers,
-        # Who submits the proof: where the application publishes, else beat, else a worker.
-        submitter=source or beat or releases[0],
+        submitter=submitter,
+        database_mode=mode(settings) if database else None,
+        database_port=client_port(settings) if database else None,
+        database_server_port=server_port(settings) if database else None,
+        database_pooler=pooler(settings) if database else NO_POOLER,
+        database_login=login(settings),
         database_clients=clients,
+        database_owners=owners(submitter, known) if database else (),
+        database_users=releases if database else (),
+        database_connections=0,
+        prepared_hosts=prepared(everyone, members, releases, settings),
     )
+    budget = database_budget(cluster, inventory)
     return replace(
         cluster,
+        database_connections=budget.total if budget else 0,
         hosts={name: replace(host, ports=open_ports(name, cluster, settings)) for name, host in known.items()},
     )
 

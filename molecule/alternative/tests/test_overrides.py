@@ -201,10 +201,42 @@ def test_the_database(node):
     for name, value in (("max_connections", "60"), ("work_mem", "8MB"), ("listen_addresses", "0.0.0.0"), ("ssl", "on")):
         assert sql(node, f"SHOW {name}") == value
     assert sql(node, "SHOW log_line_prefix") == "it's %m"
-    rules = sql(node, "SELECT address || ' ' || netmask FROM pg_hba_file_rules WHERE 'shelf-db' = ANY(database)")
-    assert "192.0.2.7 255.255.255.255" in rules
-    assert "2001:db8:: ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffc" in rules
     assert sql(node, "SELECT rolpassword LIKE 'SCRAM-SHA-256$%' FROM pg_authid WHERE rolname = 'shelf.user'") == "t"
+    assert (
+        sql(node, "SELECT count(*) FROM pg_hba_file_rules WHERE 'shelf.user' = ANY(user_name) AND type <> 'local'")
+        == "0"
+    )
+
+
+def test_the_owner_and_the_user_of_the_database(node):
+    assert sql(node, "SELECT tableowner FROM pg_tables WHERE tablename = 'celery_taskmeta'") == "shelf-keeper"
+    assert sql(node, "SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'shelf'") == '"shelf-keeper"'
+    for schema in ("public", "shelf"):
+        assert sql(node, f"SELECT has_schema_privilege('shelf.user', '{schema}', 'USAGE')") == "t"
+        assert sql(node, f"SELECT has_schema_privilege('shelf.user', '{schema}', 'CREATE')") == "f"
+    label, url = node.file("/srv/shelf-data/setup-environment").content_string.split(maxsplit=1)
+    assert label == "setup" and url.startswith("postgresql://shelf-keeper:") and "@node1:5499/" in url
+
+
+def test_the_pooler(node, release):
+    assert "@node1:6499/" in environment(node, release, "worker-reports")["SHELF_DATABASE"]
+    # Clients are the pooler's, and it is the server's only one of this role.
+    rules = node.file("/etc/pgbouncer/celery-cluster-hba.conf").content_string
+    assert '"shelf-db" "shelf.user" 192.0.2.7/32 scram-sha-256' in rules and "2001:db8::/126" in rules
+    settings = node.file("/etc/pgbouncer/celery-cluster-settings.ini").content_string
+    assert "pool_mode = session" in settings and "default_pool_size = 40" in settings
+    ways = sql(
+        node,
+        "SELECT count(*), count(client_addr) FROM pg_stat_activity WHERE usename = 'shelf.user'",
+    )
+    sessions, over_the_network = ways.split("|")
+    assert int(sessions) > 0 and over_the_network == "0"
+
+
+def test_the_dumps(node):
+    (dump, *_more) = node.run("ls /var/lib/postgresql/shelf-dumps").stdout.split()
+    assert dump.startswith("shelf-db-") and dump.endswith(".dump")
+    assert node.file("/var/lib/postgresql/shelf-dumps").mode == 0o700
 
 
 def test_the_certificates(node):

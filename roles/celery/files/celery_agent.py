@@ -42,6 +42,9 @@ TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", 18)
 DEFAULTS = {
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,  # the default gives up after 100 attempts and the worker exits
+    # The tables are there before a release is. A process that looked for them at its start could not even send a task
+    # while the database is away.
+    "database_create_tables_at_setup": False,
 }
 AMQP_DEFAULTS = {
     "broker_channel_error_retry": True,  # a restart while the broker still holds the old connection: RESOURCE_LOCKED

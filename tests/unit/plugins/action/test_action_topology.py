@@ -47,7 +47,7 @@ LINKS = {
     "certificate_days": 14,
     "database": "shop",
     "database_user": "shop",
-    "database_port": 5432,
+    "database_owner": "shop_owner",
     "ca_file": "/ca.pem",
 }
 
@@ -163,6 +163,16 @@ def test_a_right_inventory_yields_the_model_on_every_host(right: dict[str, Any])
         "192.0.2.3/32",
         "198.51.100.0/24",
     ]
+
+
+def test_the_database_has_its_defaults_from_the_roles(right: dict[str, Any]) -> None:
+    model = right["w1"]["model"]
+    assert (model["database_mode"], model["database_port"], model["database_server_port"]) == ("managed", 5432, 5432)
+    assert (model["database_login"], model["database_pooler"]) == ("password", "none")
+    assert model["database_owners"] == [{"name": "app", "cidr": "192.0.2.3/32"}]
+    assert model["database_users"] == ["app", "w1", "w2"]
+    assert model["prepared_hosts"] == ["mq", "db", "app", "w1", "w2"]
+    assert model["database_connections"] > 0
 
 
 def test_filters_take_what_ansible_hands_over(right: dict[str, Any]) -> None:
@@ -349,3 +359,47 @@ def test_the_play_has_the_last_word(tmp_path: Path) -> None:
     done = play(tmp_path, small(celery_name="inventory"), check)
     assert done.returncode == 2
     assert "celery_name is 'Play'" in done.stdout + done.stderr
+
+
+def test_mistakes_about_the_database_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n")
+    wrong = {
+        "CC122": {"postgresql_pooler": "session"},
+        "CC518": {"celery_database_schemas": "public"},
+        "CC613": {"celery_database_user": "u" * 60},
+        "CC624": {"celery_database_login": "certificat"},
+        "CC640": {"celery_database_ca_file": str(tmp_path / "key.pem")},
+        "CC717": {"postgresql_backup_keep": 0},
+        "CC903": {"postgresql_backup": "sometimes"},
+    }
+    variables: dict[str, Any] = {"postgresql_mode": "access", "postgresql_max_connections": 500}
+    for mistake in wrong.values():
+        variables |= mistake
+    done = play(tmp_path, small(**variables), CHECK)
+    assert done.returncode == 2
+    text = " ".join((done.stdout + done.stderr).split())
+    told = {code: f"{code} error: {next(iter(mistake))}" for code, mistake in wrong.items()}
+    told["CC613"] = "CC613 error: celery_database_owner is 'uuu"
+    told["CC123"] = "CC123 warning: postgresql_max_connections is set, and changes nothing"
+    assert [message for message in told.values() if message not in text] == []
+    assert "which holds a private key" in text and "write certificate" in text
+
+
+def test_an_existing_database_with_an_authority_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    show = f"""{CHECK}
+      register: found
+    - name: Show the plan
+      ansible.builtin.debug:
+        msg: "{{{{ found.model | taskfleet.celery_cluster.plan(found.settings, found.budget)
+          | taskfleet.celery_cluster.plan_text }}}}"
+      run_once: true
+"""
+    values = {"postgresql_mode": "access", "celery_database_ca_file": str(tmp_path / "ca.pem")}
+    wanted = small(**values, celery_database_login="certificate", celery_database_owner="keeper")
+    done = play(tmp_path, wanted, show)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in ("existing server, database celery", "keeper", "by certificate", " cert "):
+        assert words in done.stdout
+    # Nothing is known of its room.
+    assert "possible" not in done.stdout

@@ -32,6 +32,7 @@ def test_the_filters_are_the_functions_of_the_model() -> None:
         text.database_url,
         text.env_file,
         text.management_url,
+        text.service_file,
         text.systemd_quote,
         text.table,
         workers.worker_arguments,
@@ -64,6 +65,7 @@ def test_the_documentation_names_every_parameter(name: str) -> None:
     [
         ("env_file", [{"A-B": "x"}], "'A-B' is not a name of an environment variable"),
         ("env_file", [{"A": "hunter2\n"}], "the value of A holds a control character"),
+        ("service_file", [{"a": {"password": "hunter2\n"}}], "a: the value of password holds a line break"),
         ("systemd_quote", ["\0"], "NUL"),
         ("broker_url", [["mq"], 5671, "u", "\ud800", "v"], "surrogates"),
         (

@@ -374,6 +374,15 @@ def error(code: str, text: str) -> bytes:
 
 NO_ENTRY = error("28000", 'no pg_hba.conf entry for host "192.0.2.9", user "anna", database "shop", SSL encryption')
 GERMAN = error("28000", "kein pg_hba.conf-Eintrag für Host »192.0.2.9«, keine Verschlüsselung")
+# The last line of pg_hba.conf, as PostgreSQL 15 and 17 say it.
+REJECTED = error("28000", 'pg_hba.conf rejects connection for host "192.0.2.9", user "anna", database "shop"')
+
+
+def pooler_error(text: str) -> bytes:
+    """As PgBouncer 1.18 and 1.24 send it."""
+    return message(b"E", f"SFATAL\x00C08P01\x00M{text}\x00\x00".encode())
+
+
 SCRAM = message(b"R", struct.pack(">I", 10) + b"SCRAM-SHA-256\x00\x00")
 WHO = {"username": "anna", "database": "shop"}
 STARTUP = wire.startup_message("anna", "shop")
@@ -387,17 +396,30 @@ def database(answer: bytes) -> Callable[[socket.socket], None]:
     return handler
 
 
-@pytest.mark.parametrize("answer", [NO_ENTRY, GERMAN, message(b"N", b"SNOTICE\x00\x00") + NO_ENTRY])
+@pytest.mark.parametrize("answer", [NO_ENTRY, GERMAN, REJECTED, message(b"N", b"SNOTICE\x00\x00") + NO_ENTRY])
 def test_postgres_refused(serve: Serve, pki: Any, answer: bytes) -> None:
     port = serve(over_tls(pki.context, database(answer), before=b"S"))
     assert "pg_hba.conf" in refusal(probe("postgres_refused", port, ca_file=pki.ca, **WHO))
     assert "pg_hba.conf" in refusal(probe("postgres_plaintext_refused", serve(database(answer)), **WHO))
 
 
+def test_a_pooler_refuses_in_its_own_words(serve: Serve, pki: Any) -> None:
+    rejects = serve(over_tls(pki.context, database(pooler_error("login rejected")), before=b"S"))
+    assert refusal(probe("postgres_refused", rejects, ca_file=pki.ca, **WHO)) == "08P01 login rejected"
+    wants_tls = serve(database(pooler_error("SSL required")))
+    assert refusal(probe("postgres_plaintext_refused", wants_tls, **WHO)) == "08P01 SSL required"
+
+
 @pytest.mark.parametrize(
     ("answer", "detail"),
     [
         (SCRAM, "the server asks this address for a password"),
+        # The rules admitted these.
+        (pooler_error("SASL authentication failed"), "another reason: 08P01 SASL authentication failed"),
+        (pooler_error("no more connections allowed (max_client_conn)"), "another reason: 08P01 no more"),
+        (pooler_error("query_wait_timeout"), "another reason: 08P01 query_wait_timeout"),
+        (pooler_error("unsupported startup parameter: options"), "another reason: 08P01 unsupported"),
+        (error("28000", "login rejected"), "another reason: 28000"),
         (message(b"R", struct.pack(">I", 5) + b"salt"), "the server asks this address for a password"),
         (message(b"R", struct.pack(">I", 0)), "lets it in without a password"),
         (error("28000", 'role "anna" does not exist'), "another reason: 28000"),

@@ -71,7 +71,16 @@ def cluster(*workers: Worker, **changes: Any) -> Cluster:
         release_hosts=HOSTS,
         producers=(),
         submitter="w1",
+        database_mode="managed",
+        database_port=5432,
+        database_server_port=5432,
+        database_pooler="none",
+        database_login="password",
         database_clients=(),
+        database_owners=(),
+        database_users=HOSTS,
+        database_connections=0,
+        prepared_hosts=HOSTS,
     )
     return replace(made, **changes)
 
@@ -148,7 +157,7 @@ def test_the_budget_names_everybody() -> None:
         Line("Flower: 2 hosts, each 1", 2),
         Line("the application on app (assumed)", APPLICATION_CONNECTIONS),
     )
-    assert (budget.total, budget.limit) == (27, 47)
+    assert (budget.total, budget.server, budget.limit) == (27, 27, 47)
 
 
 def test_a_database_elsewhere_has_no_budget() -> None:
@@ -185,7 +194,8 @@ def test_nearly_all_connections_are_a_warning() -> None:
     (problem,) = found(cluster(worker(concurrency=47)))
     assert problem.startswith(
         "CC402 warning: postgresql_max_connections is 100, which leaves 97 connections without those reserved for "
-        "superusers; the cluster needs up to 96 (the most: 96 for worker default: 2 hosts, each 48): write 130 or more"
+        "superusers; the cluster needs up to 96 (the most: 96 for worker default: 2 hosts, each 48): write 130 or "
+        "more, lower the concurrency of the workers, or write transaction into postgresql_pooler"
     )
 
 
@@ -203,6 +213,66 @@ def test_what_is_proposed_is_enough(concurrency: int, reserved: int) -> None:
     for problem in found(judged, postgresql_max_connections=1, **values):
         enough = int(problem.split(": write ")[1].split()[0])
         assert found(judged, postgresql_max_connections=enough, **values) == []
+
+
+def test_an_existing_server_is_asked_for_its_room_itself() -> None:
+    judged = cluster(worker(concurrency=1000), database_mode="access")
+    budget = database_budget(judged, inventory(postgresql_max_connections=50))
+    assert budget is not None and (budget.total, budget.limit) == (2002, None)
+    assert found(judged, postgresql_max_connections=50) == []
+
+
+# --------------------------------------------------------------------------------------------------
+# Poolers
+
+
+def test_behind_a_transaction_pooler_the_workers_count_no_more() -> None:
+    judged = cluster(worker(concurrency=1000), source="app", database_pooler="transaction")
+    budget = database_budget(judged, inventory())
+    assert budget is not None
+    assert (budget.total, budget.server, budget.limit) == (2012, 22, 97)
+    assert found(judged) == []
+    # Nearly all of them is all that it ever opens.
+    assert found(judged, postgresql_pooler_size=95) == []
+
+
+@pytest.mark.parametrize("pooler", ["session", "transaction"])
+def test_the_pooler_itself_must_fit_the_server(pooler: str) -> None:
+    (problem,) = found(cluster(worker(), database_pooler=pooler), postgresql_pooler_size=96)
+    assert problem == (
+        "CC401 error: postgresql_max_connections is 100, which leaves 97 connections without those reserved for "
+        "superusers; the pooler opens up to 96 (postgresql_pooler_size), and the owner 2 past it: write 130 or more, "
+        "or a smaller postgresql_pooler_size"
+    )
+
+
+def test_the_children_of_prefork_workers_keep_a_session_each() -> None:
+    session = {"database_pooler": "session"}
+    (problem,) = found(cluster(worker(concurrency=11), source="app", **session))
+    assert problem == (
+        "CC403 error: postgresql_pooler_size is 20, and the children of the prefork workers keep 22 connections, of "
+        "which a session pooler lends none to others; with the application and while a release replaces another one, "
+        "up to 54 are in use: write 54 or more, or write transaction into postgresql_pooler"
+    )
+    (problem,) = found(cluster(worker(concurrency=10), **session))
+    assert problem.startswith("CC406 warning: postgresql_pooler_size is 20, and the children of the prefork workers")
+    assert found(cluster(worker(concurrency=5), **session)) == []
+    (problem,) = found(cluster(worker(concurrency=5), source="app", **session))
+    assert "write 30 or more" in problem and problem.startswith("CC406")
+    # Other pools give theirs back, and a transaction pooler needs no sessions.
+    for pool in ("threads", "gevent", "eventlet", "solo"):
+        assert found(cluster(worker(concurrency=500, pool=pool), **session)) == []
+    assert found(cluster(worker(concurrency=500), database_pooler="transaction")) == []
+    assert found(cluster(worker(concurrency=5))) == []
+
+
+@given(st.integers(1, 200), st.booleans())
+def test_the_proposed_size_of_a_session_pooler_is_enough(concurrency: int, has_source: bool) -> None:
+    judged = cluster(worker(concurrency=concurrency), source="app" if has_source else None, database_pooler="session")
+    values = {"postgresql_max_connections": 10**6}
+    for problem in found(judged, postgresql_pooler_size=1, **values):
+        enough = int(problem.split(": write ")[1].split()[0])
+        assert found(judged, postgresql_pooler_size=enough, **values) == []
 
 
 # --------------------------------------------------------------------------------------------------
@@ -232,8 +302,8 @@ def test_more_sockets_than_open_files_are_refused() -> None:
     st.one_of(st.none(), st.text(max_size=4), st.dictionaries(st.text(max_size=4), st.integers())),
 )
 def test_any_value_is_judged_or_not(value: Any, further: Any) -> None:
-    names = ("postgresql_max_connections", "rabbitmq_open_files")
-    judged = cluster(worker(memory_max="1G"), source="app")
+    names = ("postgresql_max_connections", "postgresql_pooler_size", "rabbitmq_open_files")
+    judged = cluster(worker(memory_max="1G"), source="app", database_pooler="session")
     found(judged, postgresql_settings=further, **dict.fromkeys(names, value))
     if isinstance(further, dict):
         found(judged, postgresql_settings={"max_connections": value, "reserved_connections": value})

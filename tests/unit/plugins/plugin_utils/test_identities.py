@@ -55,7 +55,15 @@ def test_a_password_of_ones_own(password: str) -> None:
             "                ",
             "----------------",
         ],
-        *["shop", "Shop", "shopkeeper", "shop-worker", "SHOP_WORKER", "$ANSIBLE_VAULT;1.1;AES256\\n6131"],
+        *[
+            "shop",
+            "Shop",
+            "shopkeeper",
+            "shopkeeper_owner",
+            "shop-worker",
+            "SHOP_WORKER",
+            "$ANSIBLE_VAULT;1.1;AES256\\n6131",
+        ],
     ],
 )
 def test_a_password_that_everybody_knows_is_refused(password: str) -> None:
@@ -79,11 +87,34 @@ def test_a_password_that_everybody_knows_is_refused(password: str) -> None:
         (True, "CC607"),
         ("md5" + "0123456789abcdef" * 2, "CC609 error: celery_database_password is a stored form"),
         ("SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy", "CC609"),
+        (f"{GOOD} ", "CC641 error: celery_database_password ends with white space or is too long for libpq"),
+        (GOOD * 50, "CC641"),
     ],
 )
 def test_a_password_that_cannot_work(password: Any, message: str) -> None:
     (problem,) = found(**{DATABASE: password})
     assert problem.startswith(message)
+
+
+def test_the_owners_password_is_judged_like_the_users() -> None:
+    owner = "celery_database_owner_password"
+    for password, code in (("postgres", "CC602"), ("md5" + "0a" * 16, "CC609"), (f"{GOOD} ", "CC641")):
+        (problem,) = found(**{owner: password})
+        assert problem.startswith(f"{code} error: {owner} ")
+    (problem,) = found(**{DATABASE: GOOD, owner: GOOD})
+    assert problem.startswith(f"CC605 warning: {owner} is the same as {DATABASE}")
+
+
+def test_a_password_of_the_database_that_nobody_uses() -> None:
+    owner = "celery_database_owner_password"
+    (problem,) = found(celery_database_owner="shopkeeper", **{DATABASE: GOOD, owner: GOOD})
+    assert problem == (
+        f"CC622 warning: {owner} is set, and celery_database_owner is celery_database_user, so that {DATABASE} is the "
+        "password of both: remove it"
+    )
+    (problem,) = found(celery_database_login="certificate", **{DATABASE: GOOD, owner: f"other {GOOD}"})
+    assert problem.startswith(f"CC622 warning: {DATABASE} is set, and celery_database_login is certificate")
+    assert found(celery_database_login="password", **{DATABASE: GOOD, owner: f"other {GOOD}"}) == []
 
 
 @pytest.mark.parametrize("password", ["with, a comma in it", "mit Umläuten äöü"])
@@ -115,7 +146,7 @@ def test_generated_passwords_are_not_judged() -> None:
 
 
 def test_every_variable_of_a_password_is_judged() -> None:
-    words = ["guest", "admin", "changeme", "secret", "celery", "rabbitmq"]
+    words = ["guest", "admin", "changeme", "secret", "celery", "rabbitmq", "postgres"]
     problems = found(**dict(zip(PASSWORDS, words, strict=True)))
     assert sorted(problem.split()[2] for problem in problems) == sorted(PASSWORDS)
 
@@ -159,6 +190,8 @@ def test_a_well_known_word_stays_one_with_a_mark_behind_it(word: str, mark: str)
         ("celery_vhost", "/"),
         ("celery_vhost", "ä ?#"),
         ("celery_database_user", "shelf.user"),
+        ("celery_database_owner", "shelf.owner"),
+        ("celery_database_owner", "o" * 63),
         ("celery_database_name", "shelf-db"),
         ("celery_database_name", "A" * 63),
         ("flower_user", "gardener@example.org"),
@@ -196,6 +229,10 @@ def test_a_name_that_all_carry(name: str, value: str) -> None:
         ("celery_database_user", "a,b", "CC613"),
         ("celery_database_user", 'a"b', "CC613"),
         ("celery_database_user", "a\n", "CC613"),
+        ("celery_database_owner", "postgres", "CC613 error: celery_database_owner is 'postgres', which means"),
+        ("celery_database_owner", "pg_write_all_data", "CC613"),
+        ("celery_database_owner", "a" * 64, "CC613"),
+        ("celery_database_owner", "a b", "CC613 error: celery_database_owner is 'a b': write up to 63"),
         ("celery_database_name", "", "CC614"),
         ("celery_database_name", "a" * 64, "CC614"),
         ("celery_database_name", "template1", "CC614 error: celery_database_name is 'template1', which means"),
@@ -226,6 +263,20 @@ def test_a_name_that_follows_from_the_clusters_name_says_so() -> None:
     # A wrong name of the cluster is told as that, and once.
     assert found(frozenset({"celery_name"}), celery_name="a b", celery_user="a b", celery_database_name="a b") == []
     assert len(found(frozenset({"celery_user"}), celery_name="a b", celery_user="a b")) == 1
+
+
+def test_an_owner_that_follows_from_the_user_says_so() -> None:
+    user = frozenset({"celery_name", "celery_database_user"})
+    (problem,) = found(user, celery_database_user="u" * 58)
+    assert problem.startswith(f"CC613 error: celery_database_owner is '{'u' * 58}_owner', which comes from celery_data")
+    # Its default may be there as well.
+    computed = {"celery_database_user": "u" * 58, "celery_database_owner": f"{'u' * 58}_owner"}
+    assert found(user, **computed) == [problem]
+    assert found(user, celery_database_user="u" * 57) == []
+    # A wrong user is told as that, and once.
+    for wrong in ("a b", "pg_reader", "u" * 64):
+        assert len(found(user, celery_database_user=wrong)) == 1
+    assert found(frozenset({"celery_name"}), celery_name="a b", celery_database_user="a b") == []
 
 
 ANY = st.recursive(

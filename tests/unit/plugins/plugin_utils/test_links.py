@@ -20,7 +20,7 @@ LINKS = {
     "certificate_days": 14,
     "database": "shop",
     "database_user": "shop",
-    "database_port": 5432,
+    "database_owner": "shop_owner",
     "ca_file": "/ca.pem",
 }
 BROKER_CHECKS = [
@@ -37,11 +37,10 @@ def cluster(
     allowed: list[str] | None = None, database: bool = True, address: str = "192.0.2.{}", **changes: Any
 ) -> dict[str, Any]:
     brokers = list(changes.pop("brokers", ["mq"]))
-    groups = {"rabbitmq": brokers, "postgresql": ["db"] if database else [], "celery_workers": ["w1"]}
-    hosts = {
-        name: {"celery_address": address.format(number)}
-        for number, name in enumerate(["mq", "db", "w1", *brokers[1:]], start=1)
-    }
+    workers = list(changes.pop("workers", ["w1"]))
+    groups = {"rabbitmq": brokers, "postgresql": ["db"] if database else [], "celery_workers": workers}
+    names = dict.fromkeys(["mq", "db", "w1", *workers, *brokers[1:]])
+    hosts = {name: {"celery_address": address.format(number)} for number, name in enumerate(names, start=1)}
     settings = {
         "celery_name": "shop",
         "celery_app": "x",
@@ -61,10 +60,27 @@ def checks(model: dict[str, Any], asked_from: str, /, **wanted: Any) -> list[str
     return [probe["check"] for probe in found if all(probe.get(key) == value for key, value in wanted.items())]
 
 
+def database_probes(model: dict[str, Any], asked_from: str, **links: Any) -> list[tuple[Any, ...]]:
+    """The probes of the database, as name, port, role and database."""
+    found = [probe for probe in probes(model, asked_from, {**LINKS, **links}) if probe["to"] == "db"]
+    return [(one["name"], one["port"], one.get("username"), one.get("database")) for one in found]
+
+
+#: What every user of the database tries.
+OWN = [
+    ("certificate of the database", 5432, None, None),
+    ("database login without TLS", 5432, "shop", "shop"),
+]
+OWNER = ("owner's login, not the submitter", 5432, "shop_owner", "shop")
+ELSEWHERE = ("database login, other database", 5432, "shop", "postgres")
+NO_RIGHT = ("database login, no right to it", 5432, "shop", "shop")
+
+
 def test_a_worker_tries_the_broker_and_its_own_login_without_tls() -> None:
     model = cluster()
     assert checks(model, "w1", to="mq", host="192.0.2.1") == BROKER_CHECKS
-    assert checks(model, "w1", to="db", host="192.0.2.2") == ["postgres_certificate", "postgres_plaintext_refused"]
+    found = checks(model, "w1", to="db", host="192.0.2.2")
+    assert found == ["postgres_certificate", "postgres_plaintext_refused", "postgres_refused"]
     ports = [(probe["check"], probe["port"]) for probe in probes(model, "w1", LINKS) if probe["to"] == "mq"]
     assert ports[0] == ("port_closed", 5672)
     assert [port for check, port in ports[1:] if check != "tls_certificate"] == [5671] * 3
@@ -133,9 +149,63 @@ def test_without_a_database_nobody_asks_for_one() -> None:
     assert checks(model, "w1") == BROKER_CHECKS
 
 
+def test_a_user_of_the_database_tries_all_other_doors() -> None:
+    model = cluster(workers=["w1", "w2"])
+    assert database_probes(model, "w1") == [*OWN, ELSEWHERE]
+    assert database_probes(model, "w2") == [*OWN, OWNER, ELSEWHERE]
+    assert checks(model, "w2", username="shop_owner") == ["postgres_refused"]
+    # One role for both may log in everywhere.
+    one = {**LINKS, "database_owner": "shop"}
+    assert [probe["name"] for probe in probes(model, "w2", one) if probe["to"] == "db"][2:] == [ELSEWHERE[0]]
+
+
+def test_with_a_pooler_nobody_goes_past_it() -> None:
+    model = cluster(workers=["w1", "w2"], postgresql_pooler="transaction")
+    pooled = [(name, 6432, *rest) for name, _port, *rest in OWN]
+    past = ("database login, past the pooler", 5432, "shop", "shop")
+    assert database_probes(model, "w1") == [*pooled, past]
+    assert database_probes(model, "w2") == [*pooled, OWNER, past]
+    assert database_probes(model, "mq") == [(NO_RIGHT[0], 6432, "shop", "shop")]
+    # The one role of both goes past it to set up the tables.
+    assert database_probes(model, "w1", database_owner="shop") == pooled
+    assert database_probes(model, "w2", database_owner="shop") == [*pooled, past]
+
+
+def test_from_the_host_of_an_existing_server_nothing_is_tried() -> None:
+    model = cluster(workers=["w1", "w2"], postgresql_mode="access")
+    assert probes(model, "db", LINKS) == []
+    assert database_probes(model, "w2") == [*OWN, OWNER, ELSEWHERE]
+    assert database_probes(model, "mq") == [NO_RIGHT]
+
+
+def test_the_certificate_of_an_existing_server_has_its_own_authority() -> None:
+    found = probes(cluster(postgresql_mode="access"), "w1", {**LINKS, "database_ca_file": "/database-ca.pem"})
+    files = {(probe["to"], probe["ca_file"]) for probe in found}
+    assert files == {("mq", "/ca.pem"), ("db", "/database-ca.pem")}
+
+
+def test_who_else_has_a_role_that_was_there_before_is_not_tried() -> None:
+    model = cluster(workers=["w1", "w2"], postgresql_mode="access")
+    assert database_probes(model, "w2", foreign_roles=["shop_owner"]) == [*OWN, ELSEWHERE]
+    assert database_probes(model, "w2", foreign_roles=["shop"]) == [*OWN, OWNER]
+    assert database_probes(model, "mq", foreign_roles=["shop"]) == []
+    shared = cluster(workers=["w1", "db"], postgresql_mode="access")
+    assert not [name for name, *_ in database_probes(shared, "db", foreign_roles=["shop"]) if "inventory" in name]
+
+
+def test_a_stranger_reaches_an_existing_server_at_its_address() -> None:
+    model = cluster(workers=["w1", "db"], postgresql_mode="access")
+    assert checks(model, "db", source_address=STRANGER, host="192.0.2.2") == ["postgres_refused"]
+    # An address of IPv4 cannot connect to one of IPv6, and what a name stands for is not known here.
+    for address in ("2001:db8::2", "db.example.org"):
+        model["hosts"]["db"]["address"] = address
+        assert checks(model, "db", source_address=STRANGER) == []
+
+
 @pytest.mark.parametrize("host", ["mq", "db", "w1"])
-def test_the_module_takes_every_probe(host: str) -> None:
-    found = probes(cluster(), host, LINKS)
+@pytest.mark.parametrize("pooler", ["none", "session"])
+def test_the_module_takes_every_probe(host: str, pooler: str) -> None:
+    found = probes(cluster(postgresql_pooler=pooler, postgresql_pooler_size=50), host, LINKS)
     assert found
     assert ArgumentSpecValidator(ARGUMENTS).validate({"probes": found}).error_messages == []
 
@@ -151,4 +221,4 @@ def test_every_consumer_of_every_queue_must_answer_the_canary() -> None:
 def test_a_client_known_by_name_lets_no_host_of_the_inventory_in() -> None:
     model = cluster()
     model["database_clients"] = [{"name": "celery_allowed_clients", "cidr": "client.example.org"}]
-    assert checks(model, "w1", to="db") == ["postgres_certificate", "postgres_refused"]
+    assert database_probes(model, "w1") == [OWN[0], NO_RIGHT, ELSEWHERE]

@@ -26,6 +26,9 @@ REFERENCE: dict[str, Any] = {
     "code_environment_path": ".venv",
     "rabbitmq_tls_directory": "/etc/rabbitmq/tls",
     "postgresql_tls_directory": "/etc/postgresql-common/celery-cluster-tls",
+    "postgresql_backup_directory": "/var/lib/postgresql/backups/shop",
+    "postgresql_backup_keep": 5,
+    "postgresql_socket_directory": "/var/run/postgresql",
 }
 GROUPS = {"rabbitmq": ["mq"], "postgresql": ["db"], "celery_source": ["app"]}
 OWNED = ["celery_root", "celery_state_directory"]
@@ -164,6 +167,54 @@ def test_the_environment_lies_in_the_tree(path: Any) -> None:
 
 def test_the_directory_of_a_service_that_is_not_deployed_is_not_judged() -> None:
     assert found({"postgresql": []}, postgresql_tls_directory="x") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("backups", "CC702 error: postgresql_backup_directory is 'backups', which is relative"),
+        ("", "CC701 error: postgresql_backup_directory is ''"),
+        ("/var/lib/postgresql", "CC703 error: postgresql_backup_directory is /var/lib/postgresql, a directory of the"),
+        ("/usr/share/dumps", "CC703"),
+        ("/srv/../etc", "CC704"),
+        ("/srv/a b", "CC705"),
+        ("/var/tmp/dumps", "CC706 error: postgresql_backup_directory is /var/tmp/dumps, and /var/tmp is emptied"),
+        ("/root/dumps", "CC708 error: postgresql_backup_directory is /root/dumps, and nobody but root enters /root"),
+        ("/opt/shop", "CC710 error: postgresql_backup_directory is /opt/shop, and celery_root is or lies in it"),
+    ],
+)
+def test_where_the_dumps_of_the_database_go(path: str, message: str) -> None:
+    (problem,) = found(postgresql_backup_directory=path)
+    assert problem.startswith(message)
+    assert found({"postgresql": []}, postgresql_backup_directory=path) == []
+
+
+@pytest.mark.parametrize("keep", [0, -1, True, "5", None])
+def test_at_least_one_dump_is_kept(keep: Any) -> None:
+    (problem,) = found(postgresql_backup_keep=keep)
+    assert problem == f"CC717 error: postgresql_backup_keep is {keep!r}: write the number of dumps to keep, 1 or more"
+    assert found({"postgresql": []}, postgresql_backup_keep=keep) == []
+
+
+def test_dumps_do_not_travel_with_the_code() -> None:
+    inner = {"postgresql_backup_directory": "/srv/shop/dumps"}
+    assert found(**inner) == []
+    (problem,) = found({"postgresql": ["app"]}, **inner)
+    assert problem.startswith(
+        "CC713 error: postgresql_backup_directory is /srv/shop/dumps, a part of the tree /srv/shop"
+    )
+    assert found({"postgresql": ["app"]}, code_exclude=["/dumps"], **inner) == []
+
+
+def test_the_socket_of_the_database_is_an_absolute_path() -> None:
+    assert found(postgresql_socket_directory="/tmp") == []
+    (problem,) = found(postgresql_socket_directory="run")
+    assert problem.startswith("CC702 error: postgresql_socket_directory is 'run', which is relative")
+    assert found({"postgresql": []}, postgresql_socket_directory="run") == []
+
+
+def test_nobody_makes_a_directory_for_the_keys_of_an_existing_server() -> None:
+    assert found(postgresql_mode="access", postgresql_tls_directory="x") == []
 
 
 def test_what_follows_from_a_wrong_name_is_told_with_the_name() -> None:

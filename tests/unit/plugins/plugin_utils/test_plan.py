@@ -82,6 +82,12 @@ def model(**changes: Any) -> dict[str, Any]:
             {"name": name, "cidr": f"192.0.2.{number}/32"}
             for number, name in ((4, "w1"), (5, "w2"), (3, "app"), (6, "mon"))
         ],
+        "database_mode": "managed",
+        "database_port": 5432,
+        "database_server_port": 5432,
+        "database_pooler": "none",
+        "database_login": "password",
+        "database_owners": [{"name": "app", "cidr": "192.0.2.3/32"}],
         "warnings": [],
     }
     return {**found, **copy.deepcopy(changes)}
@@ -142,6 +148,7 @@ def test_every_link_has_its_ends_port_and_identity() -> None:
         ("application", "app", "db", "5432", "shop"),
         ("beat", "app", "db", "5432", "shop"),
         ("Flower", "mon", "db", "5432", "shop"),
+        ("setup commands", "app", "db", "5432", "shop_owner"),
         ("code", "w1", "app", "22", "shop-source"),
         ("code", "w2", "app", "22", "shop-source"),
         ("code", "mon", "app", "22", "shop-source"),
@@ -177,12 +184,83 @@ def test_a_queue_has_its_consumers(options: dict[str, Any], slots: int) -> None:
 
 def test_who_may_log_in_is_what_the_model_says() -> None:
     access = plan(model(), SETTINGS)["access"]
-    assert [(row["who"], row["address"]) for row in access] == [
-        ("w1", "192.0.2.4/32"),
-        ("w2", "192.0.2.5/32"),
-        ("app", "192.0.2.3/32"),
-        ("mon", "192.0.2.6/32"),
+    assert [(row["who"], row["user"], row["address"], row["method"]) for row in access] == [
+        ("w1", "shop", "192.0.2.4/32", "scram-sha-256"),
+        ("w2", "shop", "192.0.2.5/32", "scram-sha-256"),
+        ("app", "shop", "192.0.2.3/32", "scram-sha-256"),
+        ("mon", "shop", "192.0.2.6/32", "scram-sha-256"),
+        ("app", "shop_owner", "192.0.2.3/32", "scram-sha-256"),
     ]
+
+
+def test_the_owner_keeps_its_password_where_the_user_has_a_certificate() -> None:
+    content = plan(model(database_login="certificate"), SETTINGS)
+    methods = {(row["user"], row["method"]) for row in content["access"]}
+    assert methods == {("shop", "cert"), ("shop_owner", "scram-sha-256")}
+    identities = {link["identity"] for link in content["links"] if link["kind"] == "database"}
+    assert identities == {"shop by certificate", "shop_owner"}
+    for show in (plan_text, plan_html):
+        assert "cert" in show(content) and "scram-sha-256" in show(content)
+
+
+def test_one_role_for_both_has_its_lines_once() -> None:
+    content = plan(model(), {**SETTINGS, "celery_database_owner": "shop"})
+    assert len(content["access"]) == 4
+    assert not [link for link in content["links"] if link["service"] == "setup commands"]
+
+
+POOLED = {"database_pooler": "transaction", "database_port": 6432}
+
+
+def test_a_pooler_has_its_port_and_the_owner_goes_past_it() -> None:
+    content = plan(model(**POOLED), SETTINGS, {**BUDGET, "total": 500, "server": 22})
+    (services,) = [row["services"] for row in content["hosts"] if row["host"] == "db"]
+    assert [(service["unit"], service["detail"]) for service in services] == [
+        ("postgresql@VERSION-main.service", "database shop"),
+        ("pgbouncer.service", "transaction pooler, port 6432"),
+    ]
+    ports = {(link["service"], link["port"]) for link in content["links"] if link["kind"] == "database"}
+    clients = ("worker", "application", "beat", "Flower")
+    assert ports == {*((service, "6432") for service in clients), ("setup commands", "5432")}
+    assert [(row["type"], row["user"], row["address"], row["port"]) for row in content["access"]] == [
+        *(("hostssl", "shop", f"192.0.2.{number}/32", "6432") for number in (4, 5, 3, 6)),
+        ("local", "shop", "same host", "5432"),
+        ("hostssl", "shop_owner", "192.0.2.3/32", "5432"),
+    ]
+    assert re.search(r"^of the server, through the pooler +22$", plan_text(content), re.MULTILINE)
+    page = plan_html(content)
+    assert "At most <b>22</b> of the <b>97</b>" in page and 'class="bar"' in page and "<b>500</b>" in page
+    for drawing in svg(content):
+        assert "PgBouncer over TLS" in text_of(drawing) and "PostgreSQL over TLS" in text_of(drawing)
+        assert "shop_owner" in text_of(drawing) and "setup commands" in text_of(drawing)
+    # Of both sides of the server, only that of the owner's host has an arrow to the server's own port.
+    wide = svg(content)[0]
+    tips = [path for path in wide.iter("path") if path.attrib["class"] == "tip database"]
+    assert len(tips) == 3
+    # The one role of both still goes to the server itself.
+    one = plan(model(**POOLED), {**SETTINGS, "celery_database_owner": "shop"})
+    assert [(row["type"], row["user"], row["port"]) for row in one["access"]][4:] == [
+        ("local", "shop", "5432"),
+        ("hostssl", "shop", "5432"),
+    ]
+
+
+def test_of_an_existing_server_no_unit_is_claimed() -> None:
+    content = plan(model(database_mode="access"), SETTINGS, {**BUDGET, "limit": None})
+    (service,) = [service for row in content["hosts"] if row["host"] == "db" for service in row["services"]]
+    assert (service["unit"], service["detail"]) == ("", "existing server, database shop")
+    page = plan_html(content)
+    assert "existing server" in page and "existing server" in plan_text(content)
+    assert "VERSION" not in page and "the server&#x27;s own lines stay" not in page
+    assert "the server's own lines stay" in page and "Every other address is refused" not in page
+    assert "VERSION" in plan_html(plan(model(), SETTINGS))
+
+
+def test_a_worker_sets_up_where_there_is_no_application() -> None:
+    alone = model(source=None, beat=None, flower=[], submitter="w1")
+    content = plan(alone, SETTINGS)
+    for drawing in svg(content):
+        assert text_of(drawing).count("shop_owner") == 1
 
 
 def test_an_unknown_address_is_said_to_follow() -> None:
@@ -306,14 +384,16 @@ def test_the_drawing_is_well_formed_and_has_every_host_port_and_identity() -> No
     content = full()
     for drawing in svg(content):
         shown = text_of(drawing)
-        for word in [*model()["hosts"], "shop-worker", "shop-producer", "shop-flower", "shop-source", "15671", "video"]:
+        words = ["shop-worker", "shop-producer", "shop-flower", "shop-source", "shop_owner", "15671", "video"]
+        for word in [*model()["hosts"], *words]:
             assert word in shown
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 60])
 @pytest.mark.parametrize("source", ["app", None])
-def test_boxes_do_not_overlap_and_stay_inside(size: int, source: str | None) -> None:
-    for drawing in svg(plan({**crowd(size), "source": source}, SETTINGS)):
+@pytest.mark.parametrize("changes", [{}, POOLED])
+def test_boxes_do_not_overlap_and_stay_inside(size: int, source: str | None, changes: dict[str, Any]) -> None:
+    for drawing in svg(plan({**crowd(size), "source": source, **changes}, SETTINGS)):
         _x, _y, width, height = map(int, drawing.attrib["viewBox"].split())
         boxes = [(box, [int(box.attrib[key]) for key in ("x", "y", "width", "height")]) for box in drawing.iter("rect")]
         for _box, (x, y, wide, high) in boxes:
@@ -391,6 +471,8 @@ EVIL = "<script>alert('x')</script>&\"\u0007\ud800"
 
 def test_whatever_is_written_is_shown_as_text() -> None:
     evil = model(
+        **POOLED,
+        submitter=EVIL,
         name=EVIL,
         hosts={EVIL: {"address": EVIL, "addresses": [EVIL]}},
         brokers=[EVIL],
@@ -405,7 +487,9 @@ def test_whatever_is_written_is_shown_as_text() -> None:
         database_clients=[{"name": EVIL, "cidr": EVIL}],
     )
     budget = {"lines": [{"who": EVIL, "connections": EVIL}], "total": EVIL, "limit": EVIL}
-    content = plan(evil, dict.fromkeys(SETTINGS, EVIL), budget, [dict.fromkeys(WARNING, EVIL)])
+    content = plan(
+        evil, dict.fromkeys([*SETTINGS, "celery_database_owner"], EVIL), budget, [dict.fromkeys(WARNING, EVIL)]
+    )
     page = plan_html(content)
     assert "script" not in Elements(page).names
     assert page.encode("utf-8")

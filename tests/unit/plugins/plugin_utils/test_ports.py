@@ -65,6 +65,15 @@ def test_several_brokers_talk_to_each_other() -> None:
         ("mq1", {"celery_broker_port": "unknown"}, {"AMQP": 5671, "management API": 15671, "distribution": 25672}),
         ("db", {"celery_database_port": 5499}, {"PostgreSQL": 5499}),
         ("db", {"postgresql_listen_addresses": "localhost, ::1"}, {}),
+        ("db", {"postgresql_pooler": "transaction"}, {"PostgreSQL": 5432, "pooler of PostgreSQL": 6432}),
+        (
+            "db",
+            {"postgresql_pooler": "transaction", "postgresql_pooler_port": 7000, "celery_database_port": 7001},
+            {"PostgreSQL": 7001, "pooler of PostgreSQL": 7000},
+        ),
+        ("db", {"postgresql_pooler": "transaction", "postgresql_listen_addresses": "127.0.0.1"}, {}),
+        # What an existing server listens on is not ours to say.
+        ("db", {"postgresql_mode": "access", "postgresql_listen_addresses": "localhost"}, {"PostgreSQL": 5432}),
         ("db", {"postgresql_listen_addresses": "localhost, 192.0.2.4"}, {"PostgreSQL": 5432}),
         ("app", {"code_source_ssh_port": 2222}, {"SSH": 2222}),
         ("mon", {}, {}),
@@ -83,3 +92,13 @@ def test_two_services_on_one_port_are_refused() -> None:
         "(celery_broker_management_port) on the same host: write another one"
     )
     assert read({**ONE, "postgresql": ["mq1"]}, celery_database_port=5671)[1][0].startswith("CC119 error: mq1: ")
+    same = {"postgresql_pooler": "transaction", "postgresql_pooler_port": 5432}
+    for listen in ("*", "127.0.0.1"):
+        (problem,) = read(ONE, postgresql_listen_addresses=listen, **same)[1]
+        assert problem == (
+            "CC119 error: db: postgresql_pooler_port is 5432, which is the port of PostgreSQL (celery_database_port) "
+            "on the same host: write another one"
+        )
+    # Each on an address of its own.
+    apart = {"flower_port": 5671, "flower_listen_address": "127.0.0.1"}
+    assert read({**ONE, "flower": ["mq1"]}, **apart)[1] == []

@@ -27,7 +27,6 @@ SETTINGS = {
     "celery_apt_packages": [],
     "celery_broker_management_port": 15671,
     "celery_broker_port": 5671,
-    "celery_database_port": 5432,
     "celery_disk_required_mb": 1024,
     "celery_result_backend_url": "",
     "celery_root": "/opt/shop",
@@ -59,7 +58,14 @@ CLUSTER: dict[str, Any] = {
     },
     "worker_hosts": ["w1", "w2"],
     "release_hosts": ["app1", "w1", "w2"],
+    "submitter": "app1",
+    "database_mode": "managed",
+    "database_port": 5432,
+    "database_server_port": 5432,
+    "prepared_hosts": ["mq1", "db1", "app1", "w1", "w2"],
 }
+#: The database is somebody else's.
+ACCESS = {**CLUSTER, "database_mode": "access", "prepared_hosts": ["mq1", "app1", "w1", "w2"]}
 
 FACTS = {
     "distribution": "Debian",
@@ -103,9 +109,9 @@ def surveys() -> dict[str, dict[str, Any]]:
     return {host: survey(host) for host in CLUSTER["hosts"]}
 
 
-def judged(surveys: dict[str, dict[str, Any]], **settings: Any) -> list[str]:
+def judged(surveys: dict[str, dict[str, Any]], cluster: dict[str, Any] = CLUSTER, /, **settings: Any) -> list[str]:
     problems = Problems()
-    check_hosts(CLUSTER, surveys, {**SETTINGS, **settings}, problems)
+    check_hosts(cluster, surveys, {**SETTINGS, **settings}, problems)
     return [str(problem) for problem in problems]
 
 
@@ -148,6 +154,23 @@ def test_the_name_of_the_database_is_asked_of_every_host() -> None:
     named["hosts"]["db1"]["address"] = "db.example.org"
     assert needs(named, "mq1", SETTINGS)["names"] == ["db.example.org"]
     assert needs({**CLUSTER, "database": None}, "mq1", SETTINGS)["names"] == []
+
+
+def test_with_a_pooler_the_submitter_reaches_the_server_too() -> None:
+    pooled = {**CLUSTER, "database_port": 6432}
+    asked = {host: needs(pooled, host, SETTINGS)["ports"] for host in ("app1", "w1")}
+    ports = {host: [(port["name"], port["port"]) for port in asked[host] if port["to"] == "db1"] for host in asked}
+    assert ports == {"app1": [("database", 6432), ("database, past the pooler", 5432)], "w1": [("database", 6432)]}
+    assert needs(pooled, "db1", SETTINGS)["listening"] == [5432, 6432]
+
+
+def test_the_host_of_an_existing_server_is_asked_for_its_listeners_alone() -> None:
+    named = copy.deepcopy(ACCESS)
+    named["hosts"]["db1"]["address"] = "db.example.org"
+    asked = needs(named, "db1", {**SETTINGS, "celery_apt_packages": ["tree"]})
+    nothing = {"names": [], "ports": [], "paths": [], "interpreter": "", "packages": []}
+    assert asked == {**nothing, "listening": [5432]}
+    assert needs(named, "w1", SETTINGS) == needs({**named, "database_mode": "managed"}, "w1", SETTINGS)
 
 
 def test_packages_are_asked_for_by_their_plain_names() -> None:
@@ -226,7 +249,7 @@ def test_no_other_host_of_a_cluster_than_its_own_is_needed(surveys: dict[str, di
 @pytest.mark.parametrize("release", ["12", "13", 13])
 def test_supported_systems(release: object) -> None:
     problems = Problems()
-    check_systems({"w1": {**FACTS, "distribution_major_version": release}}, problems)
+    check_systems(CLUSTER, {"w1": {**FACTS, "distribution_major_version": release}}, problems)
     assert not len(problems)
 
 
@@ -241,7 +264,7 @@ def test_supported_systems(release: object) -> None:
 )
 def test_other_systems(facts: dict[str, Any], words: str) -> None:
     problems = Problems()
-    check_systems({"w1": facts, "w2": FACTS}, problems)
+    check_systems(CLUSTER, {"w1": facts, "w2": FACTS}, problems)
     [problem] = problems
     assert problem.code == "CC801" and problem.host == "w1" and words in str(problem)
 
@@ -488,6 +511,43 @@ def test_an_installed_broker_is_compared_with_the_one_to_come(
     surveys["mq1"]["packages"]["rabbitmq-server"]["candidate"] = ""
     judged(surveys)
     assert len(asked) == 1
+
+
+# --- an existing database server -------------------------------------------------------------------------------------
+
+
+def test_its_system_is_not_ours_to_judge(surveys: dict[str, dict[str, Any]]) -> None:
+    facts = {**dict.fromkeys(surveys, FACTS), "db1": {"distribution": "RedHat", "service_mgr": "systemd"}}
+    for host in ("app1", "w1", "w2"):
+        ports_of(surveys[host], "database")["state"] = "open"
+    judge = FilterModule().filters()["survey_problems"]
+    assert judge(ACCESS, surveys, facts, SETTINGS)["report"] == ""
+    assert [line[:5] for line in judge(CLUSTER, surveys, facts, SETTINGS)["errors"]] == ["CC801"]
+
+
+def test_it_must_answer_because_nobody_starts_it_here(surveys: dict[str, dict[str, Any]]) -> None:
+    for host in ("app1", "w1", "w2"):
+        ports_of(surveys[host], "database")["state"] = "open"
+    assert judged(surveys, ACCESS) == []
+    ports_of(surveys["w1"], "database")["state"] = "timeout"
+    assert the_one(judged(surveys, ACCESS)).startswith("CC803 error: w1 cannot reach db1 (192.0.2.2) on port 5432")
+    # Of a server that is yet to be installed nobody expects it.
+    assert the_one(judged(surveys)).startswith("CC804 warning: w1")
+
+
+@pytest.mark.parametrize("listeners", [[], ["127.0.0.1"], ["127.0.0.1", "::1"]])
+def test_it_must_listen_for_others(surveys: dict[str, dict[str, Any]], listeners: list[str]) -> None:
+    surveys["db1"]["listening"]["5432"] = listeners
+    assert the_one(judged(surveys, ACCESS)) == (
+        "CC815 error: db1: port 5432 has no listener that other hosts reach (app1, w1, w2 tried): have the existing "
+        "server listen there (listen_addresses), or write its port into celery_database_port"
+    )
+    assert judged(surveys) == []
+    # Where it listens, something between the hosts refuses.
+    surveys["db1"]["listening"]["5432"] = ["192.0.2.2"]
+    assert the_one(judged(surveys, ACCESS)).startswith("CC803 error: app1, w1, w2 cannot reach")
+    del surveys["db1"]
+    assert the_one(judged(surveys, ACCESS)).startswith("CC803 error: app1, w1, w2 cannot reach")
 
 
 # --- all together ----------------------------------------------------------------------------------------------------

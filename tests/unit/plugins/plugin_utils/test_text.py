@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils import text
@@ -216,6 +216,20 @@ def test_a_login_by_certificate_has_no_password(user: str) -> None:
     url = text.broker_url(["mq"], 5671, user, "", "v")
     assert (parse_url(url)["userid"], parse_url(url)["password"]) == (user, None)
     assert ":@" not in url
+    database = text.database_url("::1", 5432, user, "", "d", "/ca", certificate="/a b.pem", key="/a b.key")
+    assert conninfo_to_dict(database) == {
+        "host": "::1",
+        "port": "5432",
+        "user": user,
+        "dbname": "d",
+        "sslmode": "verify-full",
+        "sslrootcert": "/ca",
+        "sslcert": "/a b.pem",
+        "sslkey": "/a b.key",
+    }
+    backend = text.database_url("::1", 5432, user, "", "d", "/ca", "db+postgresql+psycopg", "/c.pem", "/c.key")
+    assert (urlsplit(backend).username, urlsplit(backend).password) == (quote(user, safe=""), None)
+    assert parse_qs(urlsplit(backend).query)["sslkey"] == ["/c.key"]
 
 
 def test_urls_ask_for_verified_tls() -> None:

@@ -21,15 +21,20 @@ SETTINGS = {
     "tls_directory": "/etc/shop-cluster/tls",
     "config_directory": "/opt/shop/config",
     "user": "shop",
+    "database_user": "shopkeeper",
     "extra_names": ["queue.example.org"],
 }
 HOSTS = ["mq1", "mq2", "mq3", "db", "w1", "fl"]
 
 
-def model(brokers: int = 3, login: str = "password") -> dict[str, Any]:
+def model(brokers: int = 3, login: str = "password", **changes: Any) -> dict[str, Any]:
     return {
         "brokers": HOSTS[:brokers],
         "database": "db",
+        "database_mode": "managed",
+        "database_login": "password",
+        "database_users": ["w1", "fl"],
+        "prepared_hosts": HOSTS,
         "flower": ["fl"],
         "release_hosts": ["w1", "fl"],
         "broker_name": "shop-broker",
@@ -43,6 +48,7 @@ def model(brokers: int = 3, login: str = "password") -> dict[str, Any]:
             }
             for host in HOSTS
         },
+        **changes,
     }
 
 
@@ -103,9 +109,41 @@ def test_identities_have_certificates_where_the_broker_wants_them(login: str, so
     assert len(wanted("mq1", model(login=login), source=source)) == 1
 
 
+@pytest.mark.parametrize("source", ["authority", "files", "command"])
+@pytest.mark.parametrize("login", ["password", "certificate"])
+def test_the_database_may_want_a_certificate_of_its_users(login: str, source: str) -> None:
+    by_certificate = model(login=login, database_login="certificate")
+    others = [one["common_name"] for one in wanted("w1", model(login=login), source=source)]
+    *before, client = wanted("w1", by_certificate, source=source)
+    assert [one["common_name"] for one in before] == others
+    assert client == {
+        "certificate": "/opt/shop/config/tls/database.pem",
+        "key": "/opt/shop/config/tls/database.key",
+        "common_name": "shopkeeper",
+        "names": [],
+        "usages": ["client"],
+        "owner": "root",
+        "group": "shop",
+        "key_mode": "0640",
+        "certificate_mode": "0640",
+    }
+    # Neither the server nor a broker is a client of the database.
+    for host in ("db", "mq1"):
+        assert wanted(host, by_certificate, source=source) == wanted(host, model(login=login), source=source)
+
+
+@pytest.mark.parametrize("source", ["authority", "files", "command"])
+def test_the_server_of_somebody_else_gets_no_certificate(source: str) -> None:
+    alone = model(database_mode="access", prepared_hosts=["mq1", "mq2", "mq3", "w1", "fl"])
+    assert wanted("db", alone, source=source) == []
+    # One that is a host of the cluster besides has its certificate for that.
+    shared = wanted("db", model(database_mode="access"), source=source)
+    assert len(shared) == (0 if source == "files" else 1)
+
+
 def test_the_modules_take_the_list() -> None:
     validated = ArgumentSpecValidator({"certificates": WANTED}).validate(
-        {"certificates": wanted("fl", model(login="certificate"))}
+        {"certificates": wanted("fl", model(login="certificate", database_login="certificate"))}
     )
     assert validated.error_messages == []
 
