@@ -44,6 +44,29 @@ class Answer(NamedTuple):
     detail: str
 
 
+def connected(host: str, port: int, timeout: float, bound: tuple[str, int] | None) -> socket.socket:
+    """The first connection to one of a name's addresses.
+
+    When there is none, the other side's answer is raised rather than that this host has no way to the other family.
+    """
+    failures: list[OSError] = []
+    for family, kind, protocol, _name, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        found = socket.socket(family, kind, protocol)
+        try:
+            found.settimeout(timeout)
+            if bound:
+                found.bind(bound)
+            found.connect(address)
+        except OSError as error:
+            found.close()
+            failures.append(error)
+        else:
+            return found
+    raise min(
+        failures, key=lambda error: 0 if isinstance(error, ConnectionRefusedError) else 1 if _is_timeout(error) else 2
+    )
+
+
 class Link:
     """One connection of a probe, with one deadline for everything that happens on it."""
 
@@ -55,7 +78,7 @@ class Link:
         self._deadline = time.monotonic() + self.timeout
         source = probe.get("source_address")
         bound = (source, 0) if source else None
-        self._socket = socket.create_connection((self.host, self.port), self.timeout, bound)
+        self._socket = connected(self.host, self.port, self.timeout, bound)
 
     def __enter__(self) -> Link:
         return self

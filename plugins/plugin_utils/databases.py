@@ -21,6 +21,8 @@ SERVER_PORT, POOLER_PORT = 5432, 6432
 #: Server connections of the pooler when postgresql_pooler_size does not say it.
 POOLER_SIZE = 20
 SCHEMAS = ("public",)
+#: The database of PgBouncer's console.
+POOLERS_OWN = "pgbouncer"
 
 
 def _word(settings: Mapping[str, Any], name: str, words: Sequence[str]) -> str:
@@ -166,6 +168,13 @@ def _check_pooler(settings: Mapping[str, Any], problems: Problems) -> None:
             "postgresql_pooler",
             f"is {wanted}, and celery_database_login is certificate: the pooler cannot log in for its clients then",
             "write none, or write password into celery_database_login",
+        )
+    if settings.get("celery_database_name", settings.get("celery_name")) == POOLERS_OWN:
+        problems.add(
+            "CC122",
+            "celery_database_name",
+            f"is {POOLERS_OWN}, the name under which the pooler offers its own administration",
+            "write another name, or none into postgresql_pooler",
         )
     size = settings.get("postgresql_pooler_size", POOLER_SIZE)
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:

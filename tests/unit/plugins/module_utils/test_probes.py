@@ -70,6 +70,25 @@ def test_port_closed(serve: Serve, closed_port: int) -> None:
     assert "accepts connections" in complaint(probe("port_closed", serve(silent)))
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_name_with_an_address_nobody_here_reaches(
+    serve: Serve, closed_port: int, monkeypatch: pytest.MonkeyPatch, order: int
+) -> None:
+    """A host without IPv6 still learns what the other side says over IPv4, whichever address comes first."""
+
+    def both(host: str, port: int, **_options: Any) -> list[tuple[Any, ...]]:
+        # An address that fails on every machine in the same way, whatever its network.
+        found: list[tuple[Any, ...]] = [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port)),
+            (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", "/nonexistent/socket"),
+        ]
+        return found[::order]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    assert refusal(probe("port_closed", closed_port, host="broker")) == "connection refused"
+    assert "accepts connections" in complaint(probe("port_closed", serve(silent), host="broker"))
+
+
 def test_a_name_that_does_not_resolve_is_no_refusal(closed_port: int) -> None:
     for check in ("port_closed", "amqp_plaintext"):
         assert "does not resolve" in complaint(probe(check, closed_port, host="nowhere.invalid"))

@@ -199,6 +199,12 @@ def test_a_pooler_cannot_log_in_with_a_certificate() -> None:
     assert told.endswith("write none, or write password into celery_database_login")
 
 
+def test_the_pooler_keeps_its_consoles_name() -> None:
+    told = the_one(found(postgresql_pooler="session", celery_database_name="pgbouncer"))
+    assert told.startswith("CC122 error: celery_database_name is pgbouncer, the name under which the pooler offers")
+    assert found(celery_database_name="pgbouncer") == []
+
+
 @pytest.mark.parametrize("size", [0, -5, True, "20", None, 1.5])
 def test_the_pooler_has_connections(size: Any) -> None:
     told = the_one(found(postgresql_pooler="transaction", postgresql_pooler_size=size))
