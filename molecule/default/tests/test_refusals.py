@@ -6,7 +6,6 @@ import subprocess
 
 from conftest import PROJECT, SCENARIO, SECRETS, container, reference_cluster_only
 
-
 # Where clients get in: on Debian 13 through the pooler.
 PORT = 6432 if SCENARIO == "debian13" else 5432
 
