@@ -90,7 +90,7 @@ def test_the_change_of_somebody_else_is_noticed(file: Path, monkeypatch: pytest.
 
 
 def test_a_failure_while_writing_leaves_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
+    def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)

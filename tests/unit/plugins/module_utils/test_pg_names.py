@@ -50,7 +50,7 @@ def test_names_that_do_not(name: str, words: str) -> None:
 
 
 def test_addresses_are_not_looked_up() -> None:
-    def never(_: str) -> list[str]:
+    def never(_name: str) -> list[str]:
         raise AssertionError
 
     assert resolve([Client("w", "192.0.2.5/32", False)], never, reverse) == Names()

@@ -128,7 +128,7 @@ class Server:
             if not fields:
                 continue
             address, method = (None, fields[3]) if fields[0] == "local" else (fields[3], fields[4])
-            network, _, bits = (address or "").partition("/")
+            network, _slash, bits = (address or "").partition("/")
             mask = {"32": "255.255.255.255", "24": "255.255.255.0", "0": "0.0.0.0"}.get(bits)
             method = "trust" if method == self.misreads else method
             row = {"type": fields[0], "database": fields[1].split(","), "user_name": fields[2].split(",")}

@@ -109,9 +109,9 @@ def surveys() -> dict[str, dict[str, Any]]:
     return {host: survey(host) for host in CLUSTER["hosts"]}
 
 
-def judged(surveys: dict[str, dict[str, Any]], cluster: dict[str, Any] = CLUSTER, /, **settings: Any) -> list[str]:
+def judged(surveys: dict[str, dict[str, Any]], cluster: dict[str, Any] | None = None, /, **settings: Any) -> list[str]:
     problems = Problems()
-    check_hosts(cluster, surveys, {**SETTINGS, **settings}, problems)
+    check_hosts(cluster or CLUSTER, surveys, {**SETTINGS, **settings}, problems)
     return [str(problem) for problem in problems]
 
 
