@@ -319,6 +319,11 @@ def parse_timespan(value: str) -> float | None:
     return total if value.strip() else None
 
 
+def unread(name: str, files: list[str], directory: str = "/etc/systemd/system") -> bool:
+    """Whether there is a drop-in that the manager has not read: systemd 252 does not report the first one of a unit."""
+    return any(str(path) not in files for path in Path(directory, f"{name}.d").glob("*.conf"))
+
+
 def parse_show(output: str, names: list[str]) -> dict[str, Unit]:
     """The blocks of `systemctl show`, which come in the order of the names."""
     blocks = [block for block in re.split(r"\n[ \t]*\n", output.strip("\n")) if block.strip()]
@@ -334,7 +339,7 @@ def parse_show(output: str, names: list[str]) -> dict[str, Unit]:
             active=value.get("ActiveState", "inactive"),
             sub=value.get("SubState", ""),
             enabled=value.get("UnitFileState", ""),
-            reload=value.get("NeedDaemonReload") == "yes",
+            reload=value.get("NeedDaemonReload") == "yes" or unread(name, files),
             started=parse_timestamp(value.get("ExecMainStartTimestamp", "")),
             files=tuple(path for path in files if path),
             notifies=value.get("Type", "notify") in ("notify", "notify-reload", "dbus", "oneshot"),

@@ -22,6 +22,7 @@ from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.units imp
     problems,
     settle,
     trim,
+    unread,
 )
 
 OWNED = ["celery-worker-*@*.service"]
@@ -601,3 +602,12 @@ class TestRunner:
         with pytest.raises(UnitsError, match=r"/nowhere/worker\.env"):
             converge(host, Wanted(A1, depends_on=("/nowhere/worker.env",)))
         assert host.states() == {}
+
+
+def test_a_drop_in_that_systemd_does_not_report(tmp_path):
+    folder = tmp_path / "broker.service.d"
+    folder.mkdir()
+    assert not unread("broker.service", [], str(tmp_path))
+    (folder / "limits.conf").write_text("[Service]\n")
+    assert unread("broker.service", [], str(tmp_path))
+    assert not unread("broker.service", [str(folder / "limits.conf")], str(tmp_path))
