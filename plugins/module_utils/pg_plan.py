@@ -115,19 +115,15 @@ def _database_steps(wanted: Wanted, state: State) -> Iterator[Step]:
         public, granted, connects = database.public, database.user, database.user_connects
         if state.database_is_ours(wanted) and database.comment != wanted.mark:
             yield Step(f"mark the database {name}", (mark,))
-    if not state.database_is_ours(wanted):
-        if not single and not connects:
-            yield Step(
-                f"grant {wanted.user} CONNECT on the database {name}",
-                (f"GRANT CONNECT ON DATABASE {quoted} TO {identifier(wanted.user)}",),
-            )
-        return
-    # The user gets its own before everybody loses theirs.
-    if not single and "CONNECT" not in granted:
+    ours = state.database_is_ours(wanted)
+    # Elsewhere it may connect as one of PUBLIC. In a database of ours it gets its own before everybody loses theirs.
+    if not single and not ("CONNECT" in granted if ours else connects):
         yield Step(
             f"grant {wanted.user} CONNECT on the database {name}",
             (f"GRANT CONNECT ON DATABASE {quoted} TO {identifier(wanted.user)}",),
         )
+    if not ours:
+        return
     if taken := sorted(public):
         yield Step(
             f"take {' and '.join(taken)} on the database {name} from PUBLIC",

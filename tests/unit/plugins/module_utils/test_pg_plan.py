@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from access_options import access_options
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_apply import script
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_plan import Plan, Step, plan
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_sql import array, identifier, literal
@@ -21,22 +22,7 @@ MADE = "SCRAM-SHA-256$made"
 
 
 def wanted(**more: Any) -> Wanted:
-    options: dict[str, Any] = {
-        "cluster": "shop",
-        "database": "shop",
-        "schemas": ["public"],
-        "owner": {"name": "shop_owner", "password": "owner-secret"},
-        "user": {"name": "shop", "password": "user-secret", "login": "password"},
-        "clients": [],
-        "reject_others": True,
-        "end_sessions": False,
-        "pooler": False,
-        "pooler_userlist": "",
-        "connections": 0,
-        "certificate_authority": "",
-        "loaded_files": [],
-    }
-    return wanted_from({**options, **more})
+    return wanted_from(access_options(**more))
 
 
 def state(condition: str = "settled", version: str = "17", **more: Any) -> State:

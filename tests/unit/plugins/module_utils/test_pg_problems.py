@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from access_options import access_options
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_plan import plan
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_problems import certificates, problems
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_scram import verifier
@@ -16,7 +17,7 @@ from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_wanted
 
 RECORDED = (Path(__file__).parent / "recorded" / "pg_access-17-settled.txt").read_text().split("\n")
 OURS, OTHERS = "taskfleet.celery_cluster shop", "taskfleet.celery_cluster garage"
-OWNER_PASSWORD, USER_PASSWORD = "owner-secret", "user-secret"
+USER_PASSWORD = "user-secret"
 MD5 = "md5" + 32 * "0"
 
 
@@ -25,22 +26,7 @@ def pem(content: bytes) -> str:
 
 
 def wanted(**more: Any) -> Wanted:
-    options: dict[str, Any] = {
-        "cluster": "shop",
-        "database": "shop",
-        "schemas": ["public"],
-        "owner": {"name": "shop_owner", "password": OWNER_PASSWORD},
-        "user": {"name": "shop", "password": USER_PASSWORD, "login": "password"},
-        "clients": [],
-        "reject_others": True,
-        "end_sessions": False,
-        "pooler": False,
-        "pooler_userlist": "",
-        "connections": 0,
-        "certificate_authority": "",
-        "loaded_files": [],
-    }
-    return wanted_from({**options, **more})
+    return wanted_from(access_options(**more))
 
 
 def state(

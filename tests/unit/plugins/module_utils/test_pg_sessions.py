@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from access_options import access_options
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_lines import lines
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_sessions import closed_out, ending
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_state import Session, State, state_from
@@ -27,22 +28,7 @@ ADDRESSES = {"named.example.com": ["192.0.2.7", "2001:db8::7"]}
 
 
 def wanted(**more: Any) -> Wanted:
-    options: dict[str, Any] = {
-        "cluster": "shop",
-        "database": "shop",
-        "schemas": ["public"],
-        "owner": {"name": "shop_owner", "password": "o"},
-        "user": {"name": "shop", "password": "u", "login": "password"},
-        "clients": CLIENTS,
-        "reject_others": True,
-        "end_sessions": True,
-        "pooler": False,
-        "pooler_userlist": "",
-        "connections": 0,
-        "certificate_authority": "",
-        "loaded_files": [],
-    }
-    return wanted_from({**options, **more})
+    return wanted_from(access_options(**{"clients": CLIENTS, "end_sessions": True, **more}))
 
 
 def state(*rules: tuple[str, ...], foreign_user: bool = False) -> State:

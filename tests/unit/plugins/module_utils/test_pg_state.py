@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from access_options import access_options
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_lines import lines
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_plan import plan
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_problems import problems
@@ -22,28 +23,14 @@ from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_wanted
 
 RECORDED = Path(__file__).parent / "recorded"
 VERSIONS = ["15", "17"]
-OPTIONS: dict[str, Any] = {
-    "cluster": "shop",
-    "database": "shop",
-    "schemas": ["public"],
-    "owner": {"name": "shop_owner", "password": "owner-secret"},
-    "user": {"name": "shop", "password": "user-secret", "login": "password"},
-    "clients": [
-        {"name": "worker1", "address": "192.0.2.5/32", "role": "user"},
-        {"name": "web", "address": "192.0.2.3/32", "role": "owner"},
-    ],
-    "reject_others": True,
-    "end_sessions": False,
-    "pooler": False,
-    "pooler_userlist": "",
-    "connections": 0,
-    "certificate_authority": "",
-    "loaded_files": [],
-}
+CLIENTS = [
+    {"name": "worker1", "address": "192.0.2.5/32", "role": "user"},
+    {"name": "web", "address": "192.0.2.3/32", "role": "owner"},
+]
 
 
 def wanted(**more: Any) -> Wanted:
-    return wanted_from({**OPTIONS, **more})
+    return wanted_from(access_options(**{"clients": CLIENTS, **more}))
 
 
 def printed(version: str, condition: str) -> list[str]:

@@ -5,28 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from access_options import access_options
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.pg_wanted import option_problems, wanted_from
 
 OWNER, USER = {"name": "shop_owner", "password": "o"}, {"name": "shop", "password": "u", "login": "password"}
 
 
 def options(**more: Any) -> dict[str, Any]:
-    return {
-        "cluster": "shop",
-        "database": "shop",
-        "schemas": ["public"],
-        "owner": OWNER,
-        "user": USER,
-        "clients": [],
-        "reject_others": True,
-        "end_sessions": False,
-        "pooler": False,
-        "pooler_userlist": "",
-        "connections": 0,
-        "certificate_authority": "",
-        "loaded_files": [],
-        **more,
-    }
+    return access_options(**{"owner": OWNER, "user": USER, **more})
 
 
 def client(address: str) -> dict[str, Any]:
