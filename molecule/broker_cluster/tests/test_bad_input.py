@@ -154,7 +154,7 @@ def test_a_half_joined_node_is_stated_and_not_reset(playbook, succeed, cluster, 
     finally:
         # What the message tells the operator to do.
         host.run("systemctl stop rabbitmq-server && mv %s %s.old", MNESIA, MNESIA)
-        succeed()
+        succeed("--tags", "rabbitmq")
     assert wait_for(cluster.is_whole, 120), cluster.members()
     assert cluster.broker_processes(others) == processes
 
@@ -204,7 +204,7 @@ def due_restart(on) -> Iterator[None]:
 
 @pytest.mark.long
 def test_no_broker_is_restarted_during_a_memory_alarm(playbook, memory_alarm, due_restart, untouched):
-    text = message(playbook(*QUICKLY))
+    text = message(playbook(*QUICKLY, "--tags", "rabbitmq"))
     assert says(text, "memory, restart"), text
 
 

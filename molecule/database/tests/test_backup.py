@@ -60,7 +60,7 @@ def restore(server: Server, dump: str, database: str) -> None:
 def test_a_release_is_not_set_up_without_its_dump(cluster: Cluster):
     server = cluster.server
     given = {**new_release(cluster), "postgresql_backup_directory": "/etc/hostname/dumps"}
-    text = message(cluster.run(name="site.yml", **given))
+    text = message(cluster.run("--tags", "code", name="site.yml", **given))
     assert "/etc/hostname" in text, text
     assert EDITION not in tables(server)
     # What ran before goes on.
@@ -70,7 +70,7 @@ def test_a_release_is_not_set_up_without_its_dump(cluster: Cluster):
 @once
 def test_a_release_is_set_up_after_its_dump(cluster: Cluster, scratch: str):
     server = cluster.server
-    cluster.succeed(name="site.yml", **new_release(cluster))
+    cluster.succeed("--tags", "code", name="site.yml", **new_release(cluster))
     assert EDITION in tables(server)
     (dump,) = dumps(server)
     restore(server, dump, scratch)

@@ -9,6 +9,8 @@ from conftest import PROJECT, container, message, reference_cluster_only
 
 # Each of them costs a run of the playbook.
 pytestmark = reference_cluster_only
+# The part of the playbook in which these faults are found.
+CODE = ("--tags", "code")
 
 
 def override(tmp_path, inventory: dict) -> list[str]:
@@ -18,7 +20,7 @@ def override(tmp_path, inventory: dict) -> list[str]:
 
 
 def test_an_application_module_that_does_not_exist(playbook, untouched):
-    text = message(playbook("-e", "celery_app=fileshelf.missing:app"))
+    text = message(playbook(*CODE, "-e", "celery_app=fileshelf.missing:app"))
     assert "celery_app is fileshelf.missing:app" in text and "cannot import it on" in text
     assert "No module named" in text and "nothing was switched" in text
 
@@ -30,14 +32,15 @@ def test_an_application_whose_import_fails(playbook, untouched, on):
         == 0
     )
     try:
-        text = message(playbook())
+        text = message(playbook(*CODE))
     finally:
         assert on("app1").run(f"cp /tmp/kept {tree}/__init__.py").rc == 0
     assert "cannot import it on" in text and "RuntimeError: 42" in text and "nothing was switched" in text
 
 
 def test_packages_that_do_not_install(playbook, untouched):
-    text = message(playbook("-e", json.dumps({"code_extra_packages": ["celery-cluster-no-such-package==1.0"]})))
+    extra = json.dumps({"code_extra_packages": ["celery-cluster-no-such-package==1.0"]})
+    text = message(playbook(*CODE, "-e", extra))
     assert "cannot be installed on" in text and "celery-cluster-no-such-package" in text
     assert "code_extra_packages" in text and "nothing was switched" in text
 

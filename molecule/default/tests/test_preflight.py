@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from conftest import message, reference_cluster_only
@@ -26,55 +29,49 @@ def test_a_cluster_that_runs_has_no_problems(preflight, untouched):
     assert "CC8" not in done.stdout + done.stderr
 
 
-def test_a_clock_that_is_wrong(preflight, untouched, on):
+@pytest.fixture
+def wrong_clock(on):
     # The clock of a container is that of its machine: only what Ansible's Python sees is shifted.
     path = "/usr/lib/python3/dist-packages/wrong_clock.pth"
     line = "import time; time.time = (lambda now: lambda: now() - 3600)(time.time)"
     assert on("worker1").run("echo %s > %s", line, path).rc == 0
+    yield
+    assert on("worker1").run("rm %s", path).rc == 0
+
+
+@contextmanager
+def unreachable(on, *names: str) -> Iterator[list[str]]:
+    """worker1 cannot reach these hosts: for a shorter time than its workers' connections survive without an answer."""
+    addresses = [address(on, name) for name in names]
+    for found in addresses:
+        assert on("worker1").run("ip route add unreachable %s", found).rc == 0
     try:
-        text = message(preflight())
+        yield addresses
     finally:
-        assert on("worker1").run("rm %s", path).rc == 0
+        for found in addresses:
+            on("worker1").run("ip route del unreachable %s", found)
+
+
+def test_everything_that_is_wrong_is_told_at_once(preflight, untouched, wrong_clock, on):
+    wrong = {"celery_database_port": 5999, "celery_disk_required_mb": 99999999, "code_python": "/usr/bin/python9"}
+    with unreachable(on, "broker1", "db1") as (broker, database):
+        text = message(preflight("-e", json.dumps(wrong)))
     assert "CC805 error: worker1: the clock is 3" in text and "behind the controller's" in text
-    assert "worker2: the clock" not in text and "No host was changed" in text
-
-
-def test_a_port_that_a_firewall_closes(preflight, untouched, on):
-    # For a shorter time than the connections of the workers survive without an answer.
-    broker = address(on, "broker1")
-    assert on("worker1").run("ip route add unreachable %s", broker).rc == 0
-    try:
-        text = message(preflight())
-    finally:
-        assert on("worker1").run("ip route del unreachable %s", broker).rc == 0
+    assert "worker2: the clock" not in text
     assert f"CC803 error: worker1 cannot reach broker1 ({broker}) on port 5671 (broker; unreachable)" in text
-    assert "CC804" not in text and "No host was changed" in text
-
-
-def test_a_port_that_nobody_will_reach_once_it_is_open(preflight, untouched, on):
-    database = address(on, "db1")
-    assert on("worker1").run("ip route add unreachable %s", database).rc == 0
-    try:
-        done = preflight("-e", "celery_database_port=5999")
-    finally:
-        assert on("worker1").run("ip route del unreachable %s", database).rc == 0
-    text = " ".join((done.stdout + done.stderr).split())
-    assert done.returncode == 0, text
     assert f"CC804 warning: worker1 cannot reach db1 ({database}) on port 5999 (database; unreachable)" in text
-
-
-def test_a_disk_that_is_too_small(preflight, untouched):
-    text = message(preflight("-e", "celery_disk_required_mb=99999999"))
     for name in ("app1", "worker1", "worker2"):
         assert f"CC807 error: {name}: celery_root is /opt/fileshelf" in text
+        assert f"CC809 error: {name}: code_python is /usr/bin/python9, which does not run (no such file)" in text
     assert "of the 99999999 MiB" in text and "broker1: celery_root" not in text and "No host was changed" in text
 
 
-def test_an_interpreter_that_does_not_exist(preflight, untouched):
-    text = message(preflight("-e", "code_python=/usr/bin/python9"))
-    for name in ("app1", "worker1", "worker2"):
-        assert f"CC809 error: {name}: code_python is /usr/bin/python9, which does not run (no such file)" in text
-    assert "No host was changed" in text
+def test_a_port_that_nobody_will_reach_once_it_is_open(preflight, untouched, on):
+    with unreachable(on, "db1") as (database,):
+        done = preflight("-e", "celery_database_port=5999")
+    text = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 0, text
+    assert f"CC804 warning: worker1 cannot reach db1 ({database}) on port 5999 (database; unreachable)" in text
 
 
 def test_an_interpreter_below_a_closed_home(preflight, untouched, on):
