@@ -180,16 +180,22 @@ def plan(
     owned: list[str],
     mtimes: Mapping[str, float] | None = None,
     target: str | None = None,
+    *,
+    retire: bool = True,
+    keep: bool = False,
 ) -> list[Action]:
     """The actions, in order, after which exactly the wanted units run. Pure.
 
     Nothing is retired before everything wanted runs: a failure half-way leaves the previous units running.
+    retire: whether the others are; keep: whether a wanted unit that runs is left alone, though its files changed.
     """
     mtimes = mtimes or {}
     actions: list[Action] = []
-    keep = {unit.name for unit in wanted}
+    names_wanted = {unit.name for unit in wanted}
     changed = sorted(
-        name for name, unit in units.items() if unit.reload and (name in keep or name == target or matches(name, owned))
+        name
+        for name, unit in units.items()
+        if unit.reload and (name in names_wanted or name == target or matches(name, owned))
     )
     if changed:
         actions.append(Action("reload", tuple(changed), "unit files changed"))
@@ -199,7 +205,7 @@ def plan(
         unit = units.get(want.name, Unit(want.name))
         reason = stale(unit, want, mtimes)
         if unit.is_running:
-            if not reason:
+            if not reason or keep:
                 continue
             step = Action("restart", (want.name,), reason)
         elif unit.active in STARTING and (reason or unit.sub == "auto-restart"):
@@ -238,15 +244,16 @@ def plan(
     if to_enable:
         actions.append(Action("enable", tuple(to_enable), "start at boot"))
 
-    gone = [unit for name, unit in sorted(units.items()) if name not in keep and matches(name, owned)]
+    others = [unit for name, unit in sorted(units.items()) if name not in names_wanted and matches(name, owned)]
+    gone = others if retire else []
     why = "not wanted any more"
     disable = tuple(unit.name for unit in gone if unit.is_enabled)
     stopped = {name for action in begin if action.verb == "stop" for name in action.units}
-    retire = tuple(
+    retired = tuple(
         unit.name for unit in gone if unit.name not in stopped and (unit.is_running or unit.active in STARTING)
     )
     reset = tuple(unit.name for unit in gone if unit.active == "failed")
-    for verb, names in (("disable", disable), ("retire", retire), ("reset", reset)):
+    for verb, names in (("disable", disable), ("retire", retired), ("reset", reset)):
         if names:
             actions.append(Action(verb, names, why))
 
@@ -570,7 +577,14 @@ class Systemctl:
 
 
 def settle(
-    systemctl: Systemctl, wanted: list[Wanted], owned: list[str], target: str | None, check: bool
+    systemctl: Systemctl,
+    wanted: list[Wanted],
+    owned: list[str],
+    target: str | None,
+    check: bool,
+    *,
+    retire: bool = True,
+    keep: bool = False,
 ) -> tuple[list[Action], dict[str, list[str]]]:
     """Reads, decides and, unless it is a check, acts. Returns the actions and the diff."""
     before = systemctl.read(wanted, owned, target)
@@ -590,7 +604,7 @@ def settle(
         _refuse_unusable(fresh, wanted)
     paths = [path for want in wanted for path in (*want.depends_on, *fresh[want.name].files)]
     mtimes = modification_times(paths, () if check else (path for want in wanted for path in want.depends_on))
-    actions = plan(wanted, fresh, owned, mtimes, target)
+    actions = plan(wanted, fresh, owned, mtimes, target, retire=retire, keep=keep)
     diff = {
         "before": describe(wanted, fresh, owned, mtimes, target),
         "after": describe(wanted, predict(fresh, actions), owned, mtimes, target),

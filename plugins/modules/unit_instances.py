@@ -64,6 +64,18 @@ options:
     type: list
     elements: str
     default: []
+  retire:
+    description:
+      - Whether the others of O(owned) are retired. Without it only the wanted ones are started, beside those that run;
+        with O(units[].strategy=restart) the one whose place is taken is stopped all the same.
+    type: bool
+    default: true
+  keep_running:
+    description:
+      - Whether a wanted service that runs is left alone, though what it depends on has changed. For the way back to
+        services that were never stopped.
+    type: bool
+    default: false
   target:
     description:
       - A target that the services belong to. It is enabled and started, after the services, when it is not.
@@ -167,6 +179,8 @@ def main() -> None:
                 },
             },
             "owned": {"type": "list", "elements": "str", "default": []},
+            "retire": {"type": "bool", "default": True},
+            "keep_running": {"type": "bool", "default": False},
             "target": {"type": "str"},
         },
         supports_check_mode=True,
@@ -192,7 +206,15 @@ def main() -> None:
         module.fail_json(msg="systemd does not run on this host (systemctl does not answer): it is needed for services")
     systemctl = Systemctl(run if booted else unknown_host, sleep=time.sleep)
     try:
-        actions, diff = settle(systemctl, wanted, owned, module.params["target"], module.check_mode)
+        actions, diff = settle(
+            systemctl,
+            wanted,
+            owned,
+            module.params["target"],
+            module.check_mode,
+            retire=module.params["retire"],
+            keep=module.params["keep_running"],
+        )
     except UnitsError as error:
         module.fail_json(msg=str(error))
     module.exit_json(

@@ -19,8 +19,11 @@ LOOPBACK = "127.0.0.1"
 OTHER_DATABASE = "postgres"
 
 
-def canaries(model: Mapping[str, Any], release: str) -> list[dict[str, str]]:
-    """One expectation per queue and consumer: who must answer a canary, under which node name, on which release."""
+def canaries(model: Mapping[str, Any], release: str, hosts: Collection[str] | None = None) -> list[dict[str, str]]:
+    """One expectation per queue and consumer: who must answer a canary, under which node name, on which release.
+
+    hosts: only of these; None means all.
+    """
     return [
         {
             "queue": queue,
@@ -31,6 +34,7 @@ def canaries(model: Mapping[str, Any], release: str) -> list[dict[str, str]]:
         }
         for queue, consumers in model["queues"].items()
         for consumer in consumers
+        if hosts is None or consumer["host"] in hosts
     ]
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -120,6 +120,22 @@ def env_file(variables: Mapping[str, Any]) -> str:
         raise ValueError("; ".join(problems))
     escaped = {name: re.sub(r'([\\"$`])', r"\\\1", str(value)) for name, value in variables.items()}
     return "".join(f'{name}="{value}"\n' for name, value in escaped.items())
+
+
+def own_files(variables: Mapping[str, Any], directory: str, own_directory: str, names: Iterable[str]) -> dict[str, Any]:
+    """The variables, where a value that names `directory`/name names `own_directory`/name instead.
+
+    So each release reads the configuration files it was tried with, wherever its environment says where they are.
+    """
+    listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    if not listed:
+        return dict(variables)
+    place = re.compile(rf"(?<![A-Za-z0-9._/-]){re.escape(directory.rstrip('/'))}/({listed})(?![A-Za-z0-9._-])")
+    replaced = own_directory.rstrip("/")
+    return {
+        name: place.sub(lambda found: f"{replaced}/{found[1]}", value) if isinstance(value, str) else value
+        for name, value in variables.items()
+    }
 
 
 def environment_problems(variables: Mapping[Any, Any]) -> list[str]:

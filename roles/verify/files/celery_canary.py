@@ -8,7 +8,10 @@ Run with the interpreter and the environment of a release, on a host that submit
     echo '{"expect": [{"queue": "mail", "worker": "default", "host": "worker1"}], "deadline": 60, "expires": 120}' |
         venv/bin/python celery_canary.py
 
-Of each expectation `node` and `release` are compared when they are given. One JSON document is written:
+Of each expectation `node` and `release` are compared when they are given. With `"overlap": true` the workers of another
+release may answer as well, and are not looked at: the expected ones prove themselves beside them.
+
+One JSON document is written:
 `{"rows": [one result per expectation, and one per host that answered though nobody expected it], "task_ids": [...]}`.
 Exit code 0 means that the document was written, not that the rows are good. The syntax is that of Python 3.6, as for
 the agent.
@@ -130,7 +133,7 @@ def problem_of(lane, expectation, answer, nonce, agent, require_tls):
     return ""
 
 
-def take_answer(lane, task_id, answer, agent, require_tls, now):
+def take_answer(lane, task_id, answer, agent, require_tls, now, overlap=False):
     """Book the value of one canary."""
     nonce, sent = lane.in_flight.pop(task_id)
     if not isinstance(answer, dict):
@@ -139,7 +142,7 @@ def take_answer(lane, task_id, answer, agent, require_tls, now):
     key = (answer.get("worker") or "", answer.get("host") or "unknown")
     lane.answered[key] += 1
     for expectation in lane.expectations:
-        if expectation.key != key:
+        if expectation.key != key or (overlap and answer.get("release") != expectation.release):
             continue
         problem = problem_of(lane, expectation, answer, nonce, agent, require_tls)
         if problem:
@@ -149,7 +152,8 @@ def take_answer(lane, task_id, answer, agent, require_tls, now):
         elif not expectation.ok:
             expectation.ok, expectation.task_id, expectation.seconds = True, task_id, now - sent
         return
-    lane.unexpected.setdefault(key, (task_id, now - sent))
+    if not overlap:
+        lane.unexpected.setdefault(key, (task_id, now - sent))
 
 
 class Canaries:
@@ -159,10 +163,14 @@ class Canaries:
         self.deadline = float(request.get("deadline", 60))
         self.expires = float(request.get("expires", 2 * self.deadline))
         self.require_tls = bool(request.get("require_tls", True))
+        self.overlap = bool(request.get("overlap", False))
         queues = {}
         for given in request["expect"]:
             queues.setdefault(given["queue"], []).append(Expectation(given))
         self.lanes = [Lane(queue, expectations) for queue, expectations in queues.items()]
+        if self.overlap:
+            for lane in self.lanes:
+                lane.limit *= 2  # the broker shares a queue out among both releases
         self.succeeded = []
         self.fatal = ""
         self.app = None
@@ -244,7 +252,8 @@ class Canaries:
                 status = meta["status"]
                 if status == "SUCCESS":
                     self.succeeded.append(task_id)
-                    take_answer(lane, task_id, meta["result"], self.agent, self.require_tls, time.monotonic())
+                    now = time.monotonic()
+                    take_answer(lane, task_id, meta["result"], self.agent, self.require_tls, now, self.overlap)
                 elif status in ("FAILURE", "REVOKED"):
                     del lane.in_flight[task_id]
                     lane.failures[f"a canary ended as {status}: {readable(meta['result'])}"] += 1

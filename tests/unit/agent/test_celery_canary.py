@@ -180,6 +180,21 @@ def test_the_old_release_may_answer_while_the_new_one_starts(script: ModuleType)
     assert play(script, app, [expect("worker1")], deadline=20)["rows"][0]["ok"] is True
 
 
+def test_both_releases_answer_and_only_the_new_one_counts(script: ModuleType) -> None:
+    old = consumer("worker1", release="1b9e", node="default-1b9e@worker1")
+    removed = consumer("worker9", release="1b9e", node="default-1b9e@worker9")
+    app = Played({"mail": [old, old, old, removed, consumer("worker1")]})
+    (row,) = play(script, app, [expect("worker1")], deadline=20, overlap=True)["rows"]
+    assert (row["ok"], row["detail"]) == (True, "answered")
+    # The new one is asked for all the same, and what it answers is looked at.
+    app = Played({"mail": [old, removed]})
+    (row,) = play(script, app, [expect("worker1")], overlap=True)["rows"]
+    assert not row["ok"] and row["detail"].startswith("no answer from worker1")
+    app = Played({"mail": [old, consumer("worker1", tls={"verified": False, "why": "plaintext"})]})
+    (row,) = play(script, app, [expect("worker1")], deadline=20, overlap=True)["rows"]
+    assert not row["ok"] and "TLS not verified: plaintext" in row["detail"]
+
+
 @pytest.mark.parametrize("changes", [{"host": "stranger"}, {"worker": "video"}])
 def test_an_unexpected_consumer_is_a_failure(script: ModuleType, changes: dict[str, str]) -> None:
     app = Played({"mail": [consumer("worker1"), consumer(**{"host": "worker1", **changes})]})

@@ -32,6 +32,7 @@ def test_the_filters_are_the_functions_of_the_model() -> None:
         text.database_url,
         text.env_file,
         text.management_url,
+        text.own_files,
         text.service_file,
         text.systemd_quote,
         text.table,

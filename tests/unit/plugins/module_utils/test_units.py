@@ -78,6 +78,30 @@ class TestPlan:
             ("retire", A1),
         ]
 
+    def test_the_new_release_alone_is_started_and_the_old_one_retired_later(self) -> None:
+        both = {unit.name: unit for unit in (running(A1), idle(A2))}
+        first = plan([Wanted(A2)], both, OWNED, retire=False)
+        assert [action.verb for action in first] == ["start", "enable"]
+        both[A2] = running(A2)
+        assert plan([Wanted(A2)], both, OWNED, retire=False) == []
+        assert [(action.verb, action.units) for action in plan([Wanted(A2)], both, OWNED)] == [
+            ("disable", (A1,)),
+            ("retire", (A1,)),
+        ]
+
+    def test_on_the_way_back_nothing_that_runs_is_restarted(self) -> None:
+        units = {unit.name: unit for unit in (running(A1, reload=True), running(A2))}
+        back = plan([Wanted(A1, "restart")], units, OWNED, keep=True)
+        assert [(action.verb, action.units) for action in back] == [
+            ("reload", (A1,)),
+            ("disable", (A2,)),
+            ("retire", (A2,)),
+        ]
+        # One that was stopped for its successor is started again, after that one has stopped.
+        units = {unit.name: unit for unit in (idle(A1), running(A2))}
+        back = plan([Wanted(A1, "restart")], units, OWNED, keep=True)
+        assert [(action.verb, action.units) for action in back][:2] == [("stop", (A2,)), ("start", (A1,))]
+
     def test_release_switch_by_restart_stops_first(self) -> None:
         assert decide([Wanted(A2, "restart")], running(A1), idle(A2)) == [
             ("stop", A1),

@@ -218,6 +218,12 @@ def test_every_consumer_of_every_queue_must_answer_the_canary() -> None:
     ]
 
 
+def test_only_some_hosts_are_asked_for_the_canary() -> None:
+    model = {"queues": {"mail": [{"worker": "default", "host": "w1"}, {"worker": "bulk", "host": "w2"}]}}
+    assert [found["host"] for found in canaries(model, "4f2c", ["w2"])] == ["w2"]
+    assert canaries(model, "4f2c", []) == []
+
+
 def test_a_client_known_by_name_lets_no_host_of_the_inventory_in() -> None:
     model = cluster()
     model["database_clients"] = [{"name": "celery_allowed_clients", "cidr": "client.example.org"}]

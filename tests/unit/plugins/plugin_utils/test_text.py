@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
@@ -304,3 +305,35 @@ def test_the_environment_file_of_a_shell_runs_no_command(tmp_path: Path) -> None
     file.write_text(text.env_file({"A": "$(touch made) `touch made` ${B:=1}"}))
     subprocess.run(["sh", "-c", ". ./x.env"], cwd=tmp_path, check=True)
     assert list(tmp_path.iterdir()) == [file]
+
+
+class TestOwnFiles:
+    SHARED, OWN = "/opt/shop/config", "/opt/shop/config/releases/4f2c"
+
+    def of(self, value: Any, *names: str) -> Any:
+        return text.own_files({"X": value}, self.SHARED, self.OWN, names)["X"]
+
+    def test_a_file_of_the_release(self) -> None:
+        assert self.of(f"{self.SHARED}/shop.ini", "shop.ini") == f"{self.OWN}/shop.ini"
+        both = f"{self.SHARED}/a.yml:{self.SHARED}/b.yml"
+        assert self.of(both, "a.yml", "b.yml") == f"{self.OWN}/a.yml:{self.OWN}/b.yml"
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "/opt/shop/config/ca.pem",
+            "/opt/shop/config/shop.ini.bak",
+            "/opt/shop/config/shop-ini",
+            "/else/opt/shop/config/shop.ini",
+            "/opt/shop/config/sub/shop.ini",
+            17,
+        ],
+    )
+    def test_everything_else_stays(self, value: Any) -> None:
+        assert self.of(value, "shop.ini") == value
+
+    def test_without_files(self) -> None:
+        assert self.of(f"{self.SHARED}/shop.ini") == f"{self.SHARED}/shop.ini"
+
+    def test_a_name_that_begins_another(self) -> None:
+        assert self.of(f"{self.SHARED}/shop.ini.j", "shop.ini", "shop.ini.j") == f"{self.OWN}/shop.ini.j"
