@@ -49,7 +49,10 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         _validation, arguments = self.validate_argument_spec(
-            argument_spec={"complete": {"type": "bool", "default": True}}
+            argument_spec={
+                "complete": {"type": "bool", "default": True},
+                "without": {"type": "list", "elements": "str", "default": []},
+            }
         )
 
         def match(pattern: str) -> list[str]:
@@ -63,7 +66,7 @@ class ActionModule(ActionBase):
                 return []
 
         problems = Problems()
-        reader = Reader(self._loader, variables, match)
+        reader = Reader(self._loader, variables, match, arguments["without"])
         inventory = reader.read(problems, complete=arguments["complete"])
         cluster = build(inventory, problems)
         result.update(

@@ -12,7 +12,8 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils.broker_state import rabbitmq_desired
-from ..plugin_utils.links import canaries, probes
+from ..plugin_utils.links import canaries, deserted_queues, probes
+from ..plugin_utils.releases import release_instance, release_of
 from ..plugin_utils.text import (
     broker_url,
     database_url,
@@ -45,11 +46,14 @@ class FilterModule:
             "broker_url": _reported(broker_url),
             "canaries": canaries,
             "database_url": _reported(database_url),
+            "deserted_queues": deserted_queues,
             "env_file": _reported(env_file),
             "management_url": _reported(management_url),
             "own_files": own_files,
             "probes": probes,
             "rabbitmq_desired": _reported(rabbitmq_desired),
+            "release_instance": release_instance,
+            "release_of": release_of,
             "service_file": _reported(service_file),
             "systemd_quote": _reported(systemd_quote),
             "table": table,

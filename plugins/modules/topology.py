@@ -24,6 +24,12 @@ options:
         set; but the names of the variables are judged, because no task has added its own yet.
     type: bool
     default: true
+  without:
+    description:
+      - Hosts that are on their way out. The model is that of the inventory after they left it.
+    type: list
+    elements: str
+    default: []
 notes:
   - Variables that the play or the role call sets win over the inventory's, as they do for the roles.
   - A variable that differs between hosts is read from the first host its role runs on.
@@ -44,6 +50,10 @@ EXAMPLES = r"""
 
 - name: Compute the cluster from the inventory and the gathered facts
   taskfleet.celery_cluster.topology:
+
+- name: Compute it as it is once a host has left
+  taskfleet.celery_cluster.topology:
+    without: [node3]
 """
 
 RETURN = r"""

@@ -38,6 +38,15 @@ def canaries(model: Mapping[str, Any], release: str, hosts: Collection[str] | No
     ]
 
 
+def deserted_queues(model: Mapping[str, Any], hosts: Collection[str]) -> dict[str, list[str]]:
+    """Queue -> the kinds of workers that serve it, for every queue that nobody serves once these hosts are away."""
+    return {
+        queue: sorted({consumer["worker"] for consumer in consumers})
+        for queue, consumers in model["queues"].items()
+        if consumers and all(consumer["host"] in hosts for consumer in consumers)
+    }
+
+
 def probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The probes to run from ``host``.
 

@@ -40,7 +40,7 @@ VOLATILE = ("/tmp", "/run", "/var/tmp", "/var/run", "/var/lock", "/dev/shm")  # 
 #: The units are hardened with ProtectHome and PrivateTmp.
 HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
 #: What the roles keep below celery_root, and replace.
-MANAGED = ("agent", "bin", "cache", "config", "current", "releases", "ssh", "tools")
+MANAGED = ("agent", "bin", "cache", "config", "current", "previous", "releases", "ssh", "tools")
 #: What the collection itself places into the config directory.
 RESERVED = frozenset(
     {
@@ -49,12 +49,16 @@ RESERVED = frozenset(
         "flower.env",
         "flower-options.env",
         "setup.env",
+        "application.env",
+        "application-setup.env",
         "settings.json",
         "ca.pem",
         "trust.pem",
         "database-ca.pem",
         "pg_service.conf",
         "next",
+        "current",
+        "releases",
         "tls",
     }
 )

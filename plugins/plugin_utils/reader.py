@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +64,25 @@ class Documented:
 
 
 class Reader:
-    """Reads one inventory, as one task sees it."""
+    """Reads one inventory, as one task sees it.
 
-    def __init__(self, loader: Any, task_vars: Mapping[str, Any], match: Callable[[str], Sequence[str]]) -> None:
+    without: hosts that are on their way out; it is read as if they had left it.
+    """
+
+    def __init__(
+        self,
+        loader: Any,
+        task_vars: Mapping[str, Any],
+        match: Callable[[str], Sequence[str]],
+        without: Collection[str] = (),
+    ) -> None:
         self._loader = loader
         self._task_vars = task_vars
-        self._match = match
+        self._match = lambda pattern: [host for host in match(pattern) if host not in without]
         self.documented = Documented(loader)
-        self.groups: dict[str, list[str]] = {str(name): list(hosts) for name, hosts in task_vars["groups"].items()}
+        self.groups: dict[str, list[str]] = {
+            str(name): [host for host in hosts if host not in without] for name, hosts in task_vars["groups"].items()
+        }
         self.hosts = list(dict.fromkeys(host for group in GROUPS for host in self.groups.get(group, [])))
         self._raw = {host: dict(task_vars["hostvars"].raw_get(host)) for host in self.groups.get("all", [])}
         self._overrides = self._play_variables()

@@ -10,7 +10,13 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.taskfleet.celery_cluster.plugins.filter import rendering
-from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils import broker_state, links, text, workers
+from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils import (
+    broker_state,
+    links,
+    releases,
+    text,
+    workers,
+)
 
 FILTERS = rendering.FilterModule().filters()
 BROKER = {
@@ -27,7 +33,10 @@ def test_the_filters_are_the_functions_of_the_model() -> None:
     functions = [
         broker_state.rabbitmq_desired,
         links.canaries,
+        links.deserted_queues,
         links.probes,
+        releases.release_instance,
+        releases.release_of,
         text.broker_url,
         text.database_url,
         text.env_file,

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.taskfleet.celery_cluster.plugins.modules.link_probe import ARGUMENTS
-from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.links import STRANGER, canaries, probes
+from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.links import (
+    STRANGER,
+    canaries,
+    deserted_queues,
+    probes,
+)
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.model import Inventory
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.problems import Problems
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils.topology import build
@@ -222,6 +227,17 @@ def test_only_some_hosts_are_asked_for_the_canary() -> None:
     model = {"queues": {"mail": [{"worker": "default", "host": "w1"}, {"worker": "bulk", "host": "w2"}]}}
     assert [found["host"] for found in canaries(model, "4f2c", ["w2"])] == ["w2"]
     assert canaries(model, "4f2c", []) == []
+
+
+def test_queues_that_lose_their_last_consumer() -> None:
+    served = {
+        "mail": [{"worker": "default", "host": "w1"}, {"worker": "bulk", "host": "w2"}],
+        "video": [{"worker": "video", "host": "w2"}, {"worker": "bulk", "host": "w2"}],
+        "none": [],
+    }
+    assert deserted_queues({"queues": served}, ["w1"]) == {}
+    assert deserted_queues({"queues": served}, ["w2"]) == {"video": ["bulk", "video"]}
+    assert sorted(deserted_queues({"queues": served}, ["w1", "w2"])) == ["mail", "video"]
 
 
 def test_a_client_known_by_name_lets_no_host_of_the_inventory_in() -> None:
