@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Under which name a release runs.
 
-The services of a release are instances of template units, and an instance is one process: while the old one of a release
-finishes its tasks, which may take hours, the same release can only come back under another name. So a release `4f2c` runs
-as `4f2c`, or as `4f2c.2`, which is a link to the same directory.
+The services of a release are instances of template units, and an instance is one process: while the old one of a
+release finishes its tasks, which may take hours, the same release can only come back under another name. So a release
+`4f2c` runs as `4f2c`, or as `4f2c.2`, which is a link to the same directory.
 """
 
 from __future__ import annotations
