@@ -49,6 +49,7 @@ RESERVED = frozenset(
         "flower.env",
         "flower-options.env",
         "setup.env",
+        "credentials",
         "settings.json",
         "ca.pem",
         "trust.pem",
