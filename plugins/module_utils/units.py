@@ -490,7 +490,9 @@ class Systemctl:
         else:
             state = f"failed to start (result {unit.result or 'unknown'}, exit status {unit.status or 'unknown'})"
         status = self.call("status", "--no-pager", "--full", "--lines=0", "--", unit.name)
-        lines = self._run([*self._journal, "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}", "-u", unit.name])
+        # A service may log into a journal of its own.
+        options = ("--namespace=*", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}")
+        lines = self._run([*self._journal, *options, "-u", unit.name])
         return (
             f"{unit.name} {state}.\n{trim(status.stdout or status.stderr)}\n"
             f"Last lines of its journal:\n{trim(lines.stdout) or '(empty)'}"

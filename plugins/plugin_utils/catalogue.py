@@ -166,6 +166,17 @@ CATALOGUE: dict[str, Kind] = {
         "With a result_expires of 0 or null beat does not send the task celery.backend_cleanup, and the table of "
         "results grows with every task.",
     ),
+    "CC130": Kind(
+        ERROR,
+        "The days of the log are out of range",
+        "celery_log_retention is a number of days. 0 leaves the log in the system's own journal, with its rules.",
+    ),
+    "CC131": Kind(
+        ERROR,
+        "The size of the log is no size",
+        "celery_log_max_size is what the cluster's own journal may take of the disk. journald keeps it in files, and "
+        "with less than 64 MiB it would throw away nearly all that it is given.",
+    ),
     # --- 2: kinds of workers -----------------------------------------------------------------------------------------
     "CC201": Kind(
         ERROR,
@@ -286,6 +297,25 @@ CATALOGUE: dict[str, Kind] = {
         ERROR,
         "stop_timeout is below time_limit",
         "A stop would kill tasks that are still allowed to run. Left out, it is time_limit and 60 seconds.",
+    ),
+    "CC222": Kind(
+        ERROR,
+        "A line of a unit that systemd would not read as it is meant",
+        "Each entry of unit_options, worker_unit_options, beat_unit_options and flower_unit_options becomes one line "
+        "of the section [Service], name=value. true and false are written as yes and no. Where a directive takes "
+        "several values, write them into one text, with spaces.",
+    ),
+    "CC223": Kind(
+        ERROR,
+        "A line of a unit that the collection decides",
+        "Some lines keep a stop from killing tasks, or say whose process it is and when it counts as ready. Others "
+        "are options or variables, which the model reads as well. What loosens or tightens the sandbox is free.",
+    ),
+    "CC224": Kind(
+        ERROR,
+        "memory_high is not below memory_max",
+        "From memory_high on a service is slowed down, so that it gives memory back before memory_max makes the kernel "
+        "kill one of its processes.",
     ),
     # --- 3: queues ---------------------------------------------------------------------------------------------------
     "CC301": Kind(
@@ -735,6 +765,24 @@ CATALOGUE: dict[str, Kind] = {
         "A database password that libpq does not read back",
         "In pg_service.conf a value ends with its line, of which libpq drops white space at the end and takes 1021 "
         "bytes.",
+    ),
+    "CC650": Kind(
+        ERROR,
+        "The name of a credential cannot be carried",
+        "The name is part of a unit, and that of a file, which the application reads in the directory that "
+        "CREDENTIALS_DIRECTORY names.",
+    ),
+    "CC651": Kind(
+        ERROR,
+        "A credential without a usable content",
+        "celery_credentials holds texts, which may have several lines. An empty one is mostly a variable that was "
+        "forgotten, and digits without quotes are a number, which may lose its first 0.",
+    ),
+    "CC652": Kind(
+        ERROR,
+        "The credentials are too large",
+        "systemd hands at most 1 MiB to a service, and would not start it with more. Larger files belong to "
+        "celery_config_files.",
     ),
     # --- 7: paths ----------------------------------------------------------------------------------------------------
     "CC701": Kind(

@@ -87,7 +87,10 @@ class BrokerUser:
 
 @dataclass(frozen=True)
 class Worker:
-    """One kind of worker with all its options; times in seconds, max_memory_per_child in KiB. None: left to Celery."""
+    """One kind of worker with all its options; times in seconds, max_memory_per_child in KiB. None: left to Celery.
+
+    unit_options: directive of systemd -> value, beyond what the other options say.
+    """
 
     kind: str
     queues: tuple[str, ...]
@@ -105,6 +108,10 @@ class Worker:
     stop_timeout: int
     log_level: str
     arguments: tuple[str, ...]
+    memory_high: str | None = None
+    cpu_quota: str | None = None
+    tasks_max: int | None = None
+    unit_options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def children(self) -> int:

@@ -51,6 +51,7 @@ RESERVED = frozenset(
         "setup.env",
         "application.env",
         "application-setup.env",
+        "credentials",
         "settings.json",
         "ca.pem",
         "trust.pem",

@@ -16,6 +16,7 @@ from .addresses import is_host_name, read_clients, read_hosts
 from .broker_users import broker_login, broker_users, check_broker_users, users_of_host
 from .brokers import broker_name, node_names, rotated
 from .budget import check_budgets, database_budget
+from .credentials import check_credentials
 from .databases import (
     NO_POOLER,
     check_databases,
@@ -30,12 +31,14 @@ from .databases import (
 )
 from .groups import check_groups
 from .identities import check_identities
+from .log import check_log
 from .model import GROUPS, Cluster, Consumer, Host, Inventory, Names, Worker
 from .paths import check_paths
 from .ports import check_ports, open_ports
 from .problems import Problems
 from .queue_type import check_queue_type, queue_settings, queue_type
 from .queues import check_queues
+from .unit_options import check_unit_options
 from .workers import read_workers
 
 #: RabbitMQ's own default (seconds); a delivered task may take twice the longest time a stopping worker has.
@@ -53,6 +56,9 @@ def build(inventory: Inventory, problems: Problems) -> Cluster | None:
     check_identities(inventory, problems)
     check_databases(bool(members["postgresql"]), inventory, problems)
     check_paths(inventory, problems)
+    check_credentials(inventory, problems)
+    check_log(inventory, problems)
+    check_unit_options(inventory, problems)
     workers = read_workers(inventory.settings.get("celery_workers"), inventory, problems)
     check_queue_type(inventory, problems)
     check_queues(workers, inventory, problems)

@@ -18,6 +18,7 @@ PER_HOST = frozenset(
         "celery_apt_packages",
         "celery_cluster",
         "celery_config_files",
+        "celery_credentials",
         "celery_directories",
         "celery_environment",
         "celery_extra_trust_anchors",

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from .budget import size
 from .groups import NAME
 from .model import GROUPS, Inventory, Worker
 from .problems import Problems, did_you_mean
 from .queue_type import quorum_place
 from .text import environment_problems
+from .unit_options import DECIDED_FOR_KINDS, read_unit_options
 
 POOLS = ("prefork", "threads", "gevent", "eventlet", "solo")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -23,6 +25,7 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 #: A celery command line separates queues by commas; the rest is what AMQP and shells carry without quoting.
 QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,200}")
 MEMORY = re.compile(r"[1-9][0-9]{0,17}[KMGT]?")
+QUOTA = re.compile(r"[1-9][0-9]{0,5}%")
 #: No number of the model is larger: what it adds up to can always be written and compared.
 MOST = 10**9
 
@@ -39,10 +42,14 @@ OPTIONS: dict[str, tuple[type, Any]] = {
     "max_tasks_per_child": (int, None),
     "max_memory_per_child": (int, None),
     "memory_max": (str, None),
+    "memory_high": (str, None),
+    "cpu_quota": (str, None),
+    "tasks_max": (int, None),
     "stop_timeout": (int, None),
     "log_level": (str, "INFO"),
     "environment": (dict, None),
     "arguments": (list, None),
+    "unit_options": (dict, None),
 }
 
 #: Limit -> the pools that enforce it; every other pool takes it and ignores it. A task of gevent is stopped when it
@@ -155,6 +162,7 @@ def read_worker(kind: str, options: Any, inventory: Inventory, problems: Problem
     _check_pool(given, pool, wrong)
     _check_autoscale(given, pool, quorum_place(inventory), wrong)
     _check_times(given, wrong)
+    _check_memory(given, wrong)
     for problem in _environment_problems(given.get("environment", {})):
         what, _colon, instead = problem.rpartition(": ")
         wrong("CC210", "environment", f"has a wrong entry ({what})", instead)
@@ -175,9 +183,13 @@ def read_worker(kind: str, options: Any, inventory: Inventory, problems: Problem
         max_tasks_per_child=given.get("max_tasks_per_child"),
         max_memory_per_child=given.get("max_memory_per_child"),
         memory_max=given.get("memory_max"),
+        memory_high=given.get("memory_high"),
+        cpu_quota=given.get("cpu_quota"),
+        tasks_max=given.get("tasks_max"),
         stop_timeout=given.get("stop_timeout", time_limit + STOP_MARGIN if time_limit else STOP_TIMEOUT),
         log_level=given.get("log_level", OPTIONS["log_level"][1]),
         arguments=_arguments(given, wrong),
+        unit_options=_unit_options(given, wrong),
     )
 
 
@@ -216,8 +228,11 @@ def _drop_wrong_values(given: dict[str, Any], wrong: Wrong) -> None:
         if given.get(key, choices[0]) not in choices:
             near = did_you_mean(_label(given[key]), choices) or did_you_mean(_label(given[key]).upper(), choices)
             told[key] = f"write {near}" if near else f"write one of {', '.join(choices)}"
-    if not MEMORY.fullmatch(given.get("memory_max", "1")):
-        told["memory_max"] = "write a size such as 512M or 8G"
+    for key in ("memory_max", "memory_high"):
+        if not MEMORY.fullmatch(given.get(key, "1")):
+            told[key] = "write a size such as 512M or 8G"
+    if not QUOTA.fullmatch(given.get("cpu_quota", "1%")):
+        told["cpu_quota"] = "write a percentage of one processor, such as 150%"
     if not given.get("hosts", "all").strip():
         told["hosts"] = "write an inventory pattern, or remove it for all of celery_workers"
     for key, instead in told.items():
@@ -282,6 +297,24 @@ def _check_times(given: dict[str, Any], wrong: Wrong) -> None:
             f"({stop} s) is shorter than time_limit ({limit} s), so that a stop would kill tasks that may still run",
             "write at least the time limit",
         )
+
+
+def _check_memory(given: dict[str, Any], wrong: Wrong) -> None:
+    high, most = size(given.get("memory_high")), size(given.get("memory_max"))
+    if high is not None and most is not None and high >= most:
+        wrong(
+            "CC224",
+            "memory_high",
+            f"is {given['memory_high']}, and memory_max ({given['memory_max']}) is reached before it does anything",
+            "write less than memory_max, or remove it",
+        )
+
+
+def _unit_options(given: Mapping[str, Any], wrong: Wrong) -> dict[str, str]:
+    def below(code: str, key: str, what: str, instead: str) -> None:
+        wrong(code, f"unit_options.{key}" if key else "unit_options", what, instead)
+
+    return read_unit_options(given.get("unit_options", {}), DECIDED_FOR_KINDS, below)
 
 
 def _environment_problems(environment: Mapping[Any, Any]) -> list[str]:

@@ -82,6 +82,50 @@ def test_the_worker_of_processes(node, release):
     assert unit(node, release, "worker-reports")["TimeoutStopUSec"] == "6min"
 
 
+def test_the_limits_and_lines_of_a_kind(node, release):
+    documents, reports = unit(node, release, "worker-documents"), unit(node, release, "worker-reports")
+    assert documents["MemoryHigh"] == str(900 << 20) and documents["TasksMax"] == "200"
+    assert documents["CPUQuotaPerSecUSec"].startswith("1.5")
+    assert (documents["ProtectHome"], reports["ProtectHome"]) == ("read-only", "yes")
+    # A list grows, and the other kind keeps its own.
+    assert set(documents["RestrictAddressFamilies"].split()) == {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"}
+    assert "AF_NETLINK" not in reports["RestrictAddressFamilies"]
+    assert (documents["Nice"], reports["Nice"]) == ("5", "9")
+
+
+TOKEN = "t0k/en %41 $x '\"\nsecond line\n"
+
+
+@pytest.mark.parametrize("service", ["worker-documents", "worker-reports", "beat", "flower"])
+def test_a_credential_is_the_services_alone(service, node, release):
+    variables = environment(node, release, service)
+    path = f"{variables['CREDENTIALS_DIRECTORY']}/shelf-token"
+    assert node.run("runuser -u shelfrunner -- cat %s", path).stdout == TOKEN
+    assert node.run("runuser -u nobody -- cat %s", path).rc != 0
+    assert TOKEN.splitlines()[0] not in "".join(variables.values())
+
+
+def test_a_credential_is_roots_on_disk_and_there_for_commands(node):
+    path = "/srv/shelf-root/config/credentials/shelf-token"
+    assert (node.file(path).user, node.file(path).mode) == ("root", 0o600)
+    assert node.file("/srv/shelf-root/config/credentials").mode == 0o700
+    assert node.run("runuser -u shelfrunner -- cat %s", path).rc != 0
+    done = node.run(f"{RUN} sh -c 'id -un; cat $CREDENTIALS_DIRECTORY/shelf-token'")
+    assert done.stdout == f"shelfrunner\n{TOKEN}", done.stderr
+    assert node.run(f"{RUN} sh -c 'touch $CREDENTIALS_DIRECTORY/more'").rc != 0
+    # It was copied for the command only.
+    assert "/srv/shelf-root/config" not in node.run("cat /proc/mounts").stdout
+
+
+def test_the_log_is_a_journal_of_its_own(node, release):
+    settings = node.file("/etc/systemd/journald@shelf.conf").content_string
+    assert "MaxRetentionSec=7day" in settings and "SystemMaxUse=128M" in settings
+    assert unit(node, release, "worker-reports")["LogNamespace"] == "shelf"
+    by_service = f"--no-pager --output=cat _SYSTEMD_UNIT=shelf-worker-reports@{release}.service"
+    assert "ready." in node.run(f"journalctl --namespace=shelf {by_service}").stdout
+    assert "ready." not in node.run(f"journalctl {by_service}").stdout
+
+
 def test_beat_and_flower(node, release):
     beat = unit(node, release, "beat")
     assert beat["Nice"] == "6" and beat["TimeoutStartUSec"] == "1min 40s"

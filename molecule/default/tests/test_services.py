@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from conftest import SECRETS, wait_for
@@ -84,3 +85,68 @@ def test_units_hold_no_capability_and_do_not_write_elsewhere(on):
             f"runuser -u fileshelf -- touch /proc/{pid}/root{path}/probe"
         )
         assert (done.rc == 0) is writable, path
+
+
+SERVICES = [("worker1", "worker-text"), ("worker1", "worker-intake"), ("app1", "beat"), ("app1", "flower")]
+
+
+def instance(on, name: str, service: str) -> str:
+    release = on(name).run("basename $(readlink /opt/fileshelf/current)").stdout.strip()
+    return f"fileshelf-{service}@{release}.service"
+
+
+def exposure(on, name: str, unit: str) -> float:
+    done = on(name).run("systemd-analyze security --no-pager %s", unit)
+    level = re.search(r"Overall exposure level for \S+: (\d+\.\d+)", done.stdout)
+    assert level, done.stdout + done.stderr
+    return float(level[1])
+
+
+@pytest.mark.parametrize(("name", "service"), SERVICES)
+def test_the_exposure_of_a_unit_is_low(name, service, on):
+    level = exposure(on, name, instance(on, name, service))
+    print(f"exposure of {service}: {level}")
+    assert level < 2.5
+
+
+def test_a_unit_without_a_sandbox_is_seen_as_such(on):
+    assert exposure(on, "worker1", "console-getty.service") > 8
+
+
+@pytest.mark.parametrize(("name", "service"), SERVICES)
+def test_a_service_sees_no_process_of_others_and_has_its_system_calls_filtered(name, service, on):
+    pid = on(name).run("systemctl show -P MainPID %s", instance(on, name, service)).stdout.strip()
+    assert "Seccomp:\t2" in on(name).run(f"cat /proc/{pid}/status").stdout
+    for process, seen in ((pid, True), ("1", False)):
+        done = on(name).run(f"runuser -u fileshelf -- test -e /proc/{pid}/root/proc/{process}/status")
+        assert (done.rc == 0) is seen, process
+
+
+def test_a_stuck_worker_and_a_child_without_memory_cost_no_more_than_they_must(on):
+    shown = on("worker1").run("systemctl show %s", instance(on, "worker1", "worker-text")).stdout.splitlines()
+    assert "TimeoutAbortUSec=30s" in shown and "TimeoutStopUSec=10min" in shown and "OOMPolicy=continue" in shown
+
+
+def test_units_wait_for_their_file_systems(on):
+    shown = on("worker1").run("systemctl show -P RequiresMountsFor %s", instance(on, "worker1", "worker-text")).stdout
+    assert {"/opt/fileshelf", "/var/lib/fileshelf"} <= set(shown.split())
+
+
+def test_the_target_stops_and_starts_what_belongs_to_the_current_release(on):
+    host = on("worker2")
+    names = sorted(instance(on, "worker2", f"worker-{kind}") for kind in ("intake", "text"))
+
+    def running() -> list[str]:
+        states = "--state=active,activating,deactivating"
+        units = host.run(f"systemctl list-units --plain --no-legend {states} 'fileshelf-*.service'").stdout
+        return sorted(line.split()[0] for line in units.splitlines())
+
+    assert running() == names
+    try:
+        assert host.run("systemctl stop fileshelf.target").rc == 0
+        assert wait_for(lambda: not running())
+    finally:
+        started = host.run("systemctl start fileshelf.target")
+    assert started.rc == 0 and host.run("systemctl is-active fileshelf.target").rc == 0
+    assert wait_for(lambda: all(host.run("systemctl is-active %s", name).rc == 0 for name in names))
+    assert running() == names

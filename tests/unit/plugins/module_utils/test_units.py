@@ -548,6 +548,8 @@ class TestRunner:
         message = str(caught.value)
         assert f"{B2} failed to start (result exit-code, exit status 3)" in message
         assert f"journal of {B2}: cannot import shop" in message
+        # The services may log into a journal of the cluster's own.
+        assert [call for call in host.calls if call.startswith("journalctl --namespace=* ")]
         assert f"What ran before still runs: {A1}, {B1}." in message
         assert f"Stopped again, so that all kinds of this host stay on one release: {A2}." in message
         assert message.endswith("Correct the cause shown above and run again.")

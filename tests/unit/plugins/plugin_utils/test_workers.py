@@ -65,11 +65,15 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "soft_time_limit": POSITIVE,
     "max_tasks_per_child": POSITIVE,
     "max_memory_per_child": POSITIVE,
-    "memory_max": st.from_regex(r"[1-9][0-9]?[KMGT]?", fullmatch=True),
+    "memory_max": st.from_regex(r"[1-9][0-9]?T", fullmatch=True),
+    "memory_high": st.from_regex(r"[1-9][0-9]?[KMG]?", fullmatch=True),
+    "cpu_quota": st.from_regex(r"[1-9][0-9]{0,3}%", fullmatch=True),
+    "tasks_max": POSITIVE,
     "stop_timeout": POSITIVE,
     "log_level": st.sampled_from(LOG_LEVELS),
     "environment": st.dictionaries(st.from_regex(r"[A-Z_][A-Z0-9_]{0,5}", fullmatch=True), st.integers(), max_size=3),
     "arguments": st.lists(st.one_of(st.integers(0), st.just("--task-events")), max_size=3),
+    "unit_options": st.dictionaries(st.sampled_from(["Nice", "ProtectHome"]), st.one_of(st.booleans(), st.integers())),
 }
 WORKERS = st.fixed_dictionaries({}, optional={key: st.one_of(value, ANY) for key, value in RIGHT.items()})
 RIGHT_WORKERS = st.fixed_dictionaries(
@@ -230,6 +234,19 @@ def test_the_environment_is_no_part_of_the_worker() -> None:
     assert "hunter2" not in repr(accepted(environment={"TOKEN": "hunter2"}))
 
 
+def test_lines_of_the_unit_are_texts_as_systemd_reads_them() -> None:
+    worker = accepted(
+        unit_options={"MemoryDenyWriteExecute": False, "PrivateUsers": True, "Nice": 5, "ProtectHome": "tmpfs"}
+    )
+    assert worker.unit_options == {
+        "MemoryDenyWriteExecute": "no",
+        "PrivateUsers": "yes",
+        "Nice": "5",
+        "ProtectHome": "tmpfs",
+    }
+    assert accepted().unit_options == {}
+
+
 # --------------------------------------------------------------------------------------------------
 # What is refused
 
@@ -263,6 +280,22 @@ def test_the_environment_is_no_part_of_the_worker() -> None:
         ({"memory_max": "8 GB"}, "CC205 celery_workers.w.memory_max is '8 GB': write a size such as"),
         ({"memory_max": "8G\n"}, r"CC205 celery_workers.w.memory_max is '8G\n'"),
         ({"memory_max": "9" * 5000}, "CC205 celery_workers.w.memory_max is '999"),
+        ({"memory_high": "50%"}, "CC205 celery_workers.w.memory_high is '50%': write a size such as"),
+        (
+            {"memory_high": "8G", "memory_max": "8192M"},
+            "CC224 celery_workers.w.memory_high is 8G, and memory_max (8192M) is reached before it does",
+        ),
+        ({"cpu_quota": "1.5"}, "CC205 celery_workers.w.cpu_quota is '1.5': write a percentage of one processor, such"),
+        ({"cpu_quota": "0%"}, "CC205 celery_workers.w.cpu_quota is '0%'"),
+        ({"cpu_quota": 150}, "CC203 celery_workers.w.cpu_quota is 150: write a text"),
+        ({"tasks_max": 0}, "CC206 celery_workers.w.tasks_max is 0: write 1 or more"),
+        ({"tasks_max": "15%"}, "CC203 celery_workers.w.tasks_max is '15%': write a whole number"),
+        ({"unit_options": ["Nice=5"]}, "CC203 celery_workers.w.unit_options is ['Nice=5']: write a mapping"),
+        ({"unit_options": {"Nice": [5]}}, "CC222 celery_workers.w.unit_options.Nice is no text: write one text or"),
+        (
+            {"unit_options": {"MemoryMax": "8G"}},
+            "CC223 celery_workers.w.unit_options.MemoryMax is decided by the collection: write the option",
+        ),
         ({"autoscale": [8, 2]}, "CC214 celery_workers.w.autoscale is [8, 2]: write [least, most]"),
         ({"autoscale": [0, 0]}, "CC214 celery_workers.w.autoscale is [0, 0]"),
         ({"autoscale": [False, True]}, "CC214 celery_workers.w.autoscale is [False, True]"),
@@ -310,6 +343,8 @@ def test_what_is_told_and_what_to_write_instead(options: dict[str, Any], message
         {"soft_time_limit": 60},
         {"concurrency": MOST},
         {"hosts": None, "autoscale": None, "environment": None},
+        {"memory_high": "7G", "memory_max": "8G", "cpu_quota": "150%", "tasks_max": 200},
+        {"memory_high": "7G"},
     ],
 )
 def test_what_is_accepted(options: dict[str, Any]) -> None:
