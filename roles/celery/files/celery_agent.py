@@ -12,6 +12,8 @@ Only one thing here may keep a process from starting: an application that cannot
 logged by the logger ``celery_agent`` and the application runs without that feature.
 """
 
+import contextlib
+import faulthandler
 import functools
 import hashlib
 import importlib.util
@@ -19,9 +21,11 @@ import json
 import logging
 import mmap
 import os
+import signal
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -35,6 +39,16 @@ APP_VARIABLE = "CELERY_AGENT_APP"
 SILENCE_TOLERATED = 60.0
 RECONNECT_TOLERATED = 300.0
 STATUS_INTERVAL = 10.0
+# A process of the pool that a signal stopped: nothing but a debugging session continues it, and its task waits.
+CHILD_FROZEN = 60.0
+# The event loop of a worker turns at least every ten seconds.
+LOOP_STALLED = 300.0
+LOOP_TICK = 5.0
+# The loop may wait for others: to store the result of a killed task while the database is away (WORKER_DEFAULTS), or
+# for a broker whose disk is full to confirm an event. A restart would help neither, and end every running task.
+LOOP_WAITS = 1800.0
+# A fault that returns with every pulse is not told with every pulse.
+REPEATED = 300.0
 
 TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", 18)
 
@@ -90,13 +104,17 @@ def load_app():
 
 def guarded(function):
     """A fault in the agent is logged, never raised: None is the answer of a function that failed."""
+    told = []
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
         try:
             return function(*args, **kwargs)
         except Exception:
-            log.exception("%s failed; the application runs without it", function.__name__)
+            now = time.monotonic()
+            if not told or now - told[0] >= REPEATED:
+                told[:] = [now]
+                log.exception("%s failed; the application runs without it", function.__name__)
             return None
 
     return wrapper
@@ -115,9 +133,27 @@ class State:
         self.trouble = None  # (kind, since, since of any kind)
         self.last_status = ""
         self.watchdog_withheld = False
+        self.frozen = {}  # (pid, its start) of a child that is stopped: since when
+        self.loop_thread = None  # None: nobody watches the loop
+        self.loop_ticked = 0.0
+        self.loop_timer = None
+        self.refused = set()
 
     def setting(self, name, default=""):
         return os.environ.get("CELERY_AGENT_" + name) or default
+
+    def seconds(self, name, default):
+        text = self.setting(name)
+        try:
+            value = float(text) if text else default
+        except ValueError:
+            value = -1.0
+        if value >= 0:
+            return value
+        if name not in self.refused:
+            self.refused.add(name)
+            log.error("CELERY_AGENT_%s=%s is no number of seconds: write one, for example %g", name, text, default)
+        return default
 
     def is_main(self):
         """False in the children of the prefork pool: systemd hears the main process only."""
@@ -134,6 +170,13 @@ def take_environment():
     watchdog = os.environ.pop("WATCHDOG_USEC", "")
     os.environ.pop("WATCHDOG_PID", None)
     state.watchdog_seconds = int(watchdog) / 1e6 if watchdog.isdigit() else 0.0
+
+
+@guarded
+def dump_stacks():
+    """The watchdog ends a process by SIGABRT: what its threads did then belongs into the journal."""
+    if state.watchdog_seconds and not faulthandler.is_enabled():
+        faulthandler.enable(file=2)  # not sys.stderr, which Celery replaces
 
 
 # --- systemd ---------------------------------------------------------------------------------------------------------
@@ -218,16 +261,27 @@ def on_beat_init_anyway(sender=None, **_):
 
 @guarded
 def on_stopping(sender=None, **_):
-    """Sent by the signal handler of a warm stop, and once more at the end of any stop."""
+    """Sent by the signal handler of a warm stop, and once more at the end of any stop; see also is_ending."""
     if state.is_main() and not state.stopping:
         state.stopping = True
-        notify("STOPPING=1", "STATUS=stopping, " + activity())
+        state.last_status = "stopping, " + activity()
+        notify("STOPPING=1", "STATUS=" + state.last_status)
+
+
+def is_ending(consumer):
+    """A stop by remote control sends no signal before the last task has ended."""
+    from celery import bootsteps
+
+    blueprint = getattr(getattr(consumer, "controller", None), "blueprint", None)
+    return getattr(blueprint, "state", None) in (bootsteps.CLOSE, bootsteps.TERMINATE)
 
 
 def activity():
     from celery.worker import state as worker_state
 
-    return f"{len(worker_state.active_requests)} active, release {release()}"
+    frozen = len(state.frozen)
+    children = f"{frozen} child{'' if frozen == 1 else 'ren'} frozen, " if frozen else ""
+    return f"{len(worker_state.active_requests)} active, {children}release {release()}"
 
 
 def release():
@@ -236,8 +290,15 @@ def release():
 
 def status_line(now=0.0):
     """For example `3 queues, 2 active, release 4f2c`."""
+    if state.stopping:
+        return "stopping, " + activity()
     condition, queues = condition_of(state.consumer)
-    if condition == "consuming":
+    stalled = loop_stalled(now) if now else 0.0
+    if stalled and stalled >= min(SILENCE_TOLERATED, state.seconds("LOOP_STALLED", LOOP_STALLED)):
+        head = f"event loop stalled for {int(stalled)} s"
+    elif state.trouble and state.trouble[0] == "childless":
+        head = f"no process in the pool for {int(now - state.trouble[1])} s"
+    elif condition == "consuming":
         head = f"{len(queues)} queue{'' if len(queues) == 1 else 's'}"
     elif condition == "drained":
         head = "no queues (drained)"
@@ -269,14 +330,20 @@ def seems_alive(now):
     if state.stopping:
         return True
     condition, _queues = condition_of(state.consumer)
-    if condition in ("consuming", "drained"):
+    if condition not in ("consuming", "drained"):
+        state.loop_ticked = now  # between two connections there is no loop
+    elif loop_hangs(now):
+        return False
+    elif childless(state.consumer):
+        condition = "childless"
+    else:
         state.trouble = None
         return True
     if state.trouble is None:
         state.trouble = (condition, now, now)
     elif state.trouble[0] != condition:
         state.trouble = (condition, now, state.trouble[2])
-    grace = float(state.setting("RECONNECT_GRACE", RECONNECT_TOLERATED))
+    grace = state.seconds("RECONNECT_GRACE", RECONNECT_TOLERATED)
     tolerated = grace if condition == "reconnecting" else SILENCE_TOLERATED
     # The second limit ends a worker that connects and fails again and again, each time in another way.
     return now - state.trouble[1] < tolerated and now - state.trouble[2] < grace + SILENCE_TOLERATED
@@ -296,13 +363,16 @@ def tell_condition(now):
     """Refresh the status, and answer the watchdog while the worker is alive."""
     alive = True
     if state.consumer is not None:
+        if is_ending(state.consumer):
+            on_stopping()
+        check_children(now)
         alive = seems_alive(now)
-        status = status_line(now) if not state.stopping else state.last_status
+        status = status_line(now)
         if status != state.last_status:
             notify("STATUS=" + status)
             state.last_status = status
     if not alive and not state.watchdog_withheld:
-        log.error("no message can arrive (%s): systemd's watchdog is no longer answered", state.last_status)
+        log.error("no task can run (%s): systemd's watchdog is no longer answered", state.last_status)
     state.watchdog_withheld = not alive
     if alive and state.watchdog_seconds:
         notify("WATCHDOG=1")
@@ -350,6 +420,135 @@ def connect_signals(app):
     for name in ("worker_shutting_down", "worker_shutdown"):
         if hasattr(signals, name):
             getattr(signals, name).connect(on_stopping, weak=False)
+    return True
+
+
+# --- the event loop --------------------------------------------------------------------------------------------------
+
+
+@guarded
+def watch_loop(consumer, hub):
+    """The pulse is a thread of its own: it goes on when the loop that receives messages hangs.
+
+    Only for an event loop that never runs tasks itself. The solo pool does. And without an event loop (gevent,
+    eventlet, transports made of files) a full pool holds up the consumer until a task ends, which may take hours; under
+    gevent and eventlet the pulse stops together with everything else anyway.
+    """
+    if state.loop_timer is not None:
+        state.loop_timer.cancel()  # each new connection starts the loop anew
+    state.loop_thread = None
+    pool = type(consumer.pool).__module__
+    if state.is_main() and pool in ("celery.concurrency.prefork", "celery.concurrency.thread"):
+        state.loop_timer = hub.call_repeatedly(LOOP_TICK, tick)
+        state.loop_ticked = time.monotonic()
+        state.loop_thread = threading.get_ident()
+
+
+@guarded
+def tick():
+    state.loop_ticked = time.monotonic()
+
+
+def loop_stalled(now):
+    """Seconds since the loop turned, beyond what is usual. 0 where nobody watches it, or it has ended."""
+    if state.loop_thread is None or state.stopping or not state.seconds("LOOP_STALLED", LOOP_STALLED):
+        return 0.0
+    return max(0.0, now - state.loop_ticked - LOOP_TICK)
+
+
+def loop_hangs(now):
+    stalled = loop_stalled(now)
+    limit = state.seconds("LOOP_STALLED", LOOP_STALLED)
+    if not stalled or stalled < limit:
+        return False
+    return stalled >= max(limit, LOOP_WAITS) or not loop_waits()
+
+
+def loop_waits():
+    """Is the loop in the middle of storing a result, or of publishing to a broker that does not confirm it?"""
+    frame = sys._current_frames().get(state.loop_thread)
+    while frame is not None:
+        module = frame.f_globals.get("__name__") or ""
+        if module.startswith("celery.backends.") or frame.f_code.co_name == "basic_publish_confirm":
+            return True
+        frame = frame.f_back
+    return False
+
+
+# --- the processes of the prefork pool -------------------------------------------------------------------------------
+
+
+def stat_of(pid):
+    """(state, parent, start) of a process; None when there is none of this number."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:  # noqa: PTH123 - pathlib would only be loaded for this
+            fields = stream.read().rpartition(b")")[2].split()  # its name may contain anything
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return fields[0].decode(), int(fields[1]), int(fields[19])
+
+
+def pool_processes(consumer):
+    """The processes that billiard has not found dead yet; None in a pool without any.
+
+    Nothing here may ask billiard whether a process lives: that reaps it, which is the business of another thread. Until
+    then its number belongs to nobody else.
+    """
+    processes = getattr(getattr(getattr(consumer, "pool", None), "_pool", None), "_pool", None)
+    if not isinstance(processes, list):
+        return None
+    started = [(process, process._popen) for process in list(processes)]
+    return [process for process, popen in started if popen is not None and popen.returncode is None]
+
+
+def childless(consumer):
+    """Has the pool lost its processes, and got no others? One look says little: children come and go."""
+    processes = pool_processes(consumer)
+    if processes is None or not consumer.pool.num_processes or stat_of(os.getpid()) is None:
+        return False
+    found = [stat_of(process.pid) for process in processes]
+    return not any(seen is not None and seen[0] not in "ZX" for seen in found)
+
+
+@guarded
+def check_children(now):
+    """End a child that a signal stopped and nobody continued: the pool puts another in its place.
+
+    A restart of the worker would do so too, and end the tasks of all other children. (A child in a debugger is in state
+    `t`, not `T`. One that is gone is noticed by the pool.)
+    """
+    limit = state.seconds("CHILD_FROZEN", CHILD_FROZEN)
+    found = {}
+    for process in (pool_processes(state.consumer) if limit else None) or ():
+        seen = stat_of(process.pid)
+        if seen is None or seen[:2] != ("T", state.pid):
+            continue
+        key = (process.pid, seen[2])
+        found[key] = state.frozen.get(key, now)
+        if key not in state.frozen:
+            log.warning("pool process %d is stopped by a signal; unless it continues, it ends in %g s", key[0], limit)
+        if now - found[key] >= limit and end_frozen(*key):
+            log.error("pool process %d was stopped for %d s: killed, to be replaced", key[0], now - found[key])
+            found[key] = now
+    state.frozen = found
+
+
+@guarded
+def end_frozen(pid, start):
+    """SIGKILL for this process, and no other that might get its number in this moment. True when it was sent."""
+    handle = None
+    with contextlib.suppress(AttributeError, OSError):  # Python before 3.9, Linux before 5.3
+        handle = os.pidfd_open(pid)
+    try:
+        if stat_of(pid) != ("T", state.pid, start):
+            return False
+        if handle is None:
+            os.kill(pid, signal.SIGKILL)
+        else:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+    finally:
+        if handle is not None:
+            os.close(handle)
     return True
 
 
@@ -827,6 +1026,10 @@ def hook_consumer(app):
         def start(self, c):
             share_tls(c)
 
+        @guarded
+        def register_with_event_loop(self, c, hub):
+            watch_loop(c, hub)
+
     app.steps["consumer"].add(NoteConnection)
 
 
@@ -957,6 +1160,7 @@ def install(app):
 
 take_environment()
 app = celery = load_app()
+dump_stacks()
 tls_board = make_board() or NoBoard()
 if not install(app):
     # Nobody would say it later, and a unit of Type=notify would be killed while it works.
