@@ -36,6 +36,7 @@ from .ports import check_ports, open_ports
 from .problems import Problems
 from .queue_type import check_queue_type, queue_settings, queue_type
 from .queues import check_queues
+from .source import check_source
 from .workers import read_workers
 
 #: RabbitMQ's own default (seconds); a delivered task may take twice the longest time a stopping worker has.
@@ -53,6 +54,7 @@ def build(inventory: Inventory, problems: Problems) -> Cluster | None:
     check_identities(inventory, problems)
     check_databases(bool(members["postgresql"]), inventory, problems)
     check_paths(inventory, problems)
+    check_source(inventory, problems)
     workers = read_workers(inventory.settings.get("celery_workers"), inventory, problems)
     check_queue_type(inventory, problems)
     check_queues(workers, inventory, problems)
