@@ -901,6 +901,46 @@ CATALOGUE: dict[str, Kind] = {
         "A mode that is not quoted octal digits",
         "YAML reads 0640 as the number 416, which as digits is another mode.",
     ),
+    "CC730": Kind(
+        ERROR,
+        "Two sources of the code",
+        "The code is a directory of the controller (code_source_path), a revision of a repository that the controller "
+        "fetches (code_git_repository), or the tree of the host in the group celery_source.",
+    ),
+    "CC731": Kind(
+        ERROR,
+        "A repository without a revision, or a revision without a repository",
+        "A default branch would deploy whatever was pushed last. Name what shall run.",
+    ),
+    "CC732": Kind(
+        ERROR,
+        "A login in the URL of the repository",
+        "It would stand in the list of processes, in messages and on every host. git on the controller asks a "
+        "credential helper, or ssh its agent.",
+    ),
+    "CC733": Kind(
+        ERROR,
+        "A repository that git cannot be asked for",
+        "It is a URL of https, ssh, git, http or file, USER@HOST:PATH, or an absolute path on the controller.",
+    ),
+    "CC734": Kind(
+        WARNING,
+        "A repository over a connection that proves nothing",
+        "Whoever is on the way can answer with code of his own, which then runs on every host. Only the full name of "
+        "a commit as code_git_revision guards against it.",
+    ),
+    "CC735": Kind(
+        ERROR,
+        "A login in the URL of the package index",
+        "While packages are installed the URL stands in the list of processes. code_index_username and "
+        "code_index_password reach the tools in a file that the build account alone reads.",
+    ),
+    "CC736": Kind(
+        ERROR,
+        "A login of the package index that cannot be used",
+        "User name and password are written together, without spaces, quotes, backslashes and #, which a netrc file "
+        "does not carry for every tool, and for an index over TLS.",
+    ),
     # --- 8: hosts ----------------------------------------------------------------------------------------------------
     "CC801": Kind(
         ERROR,

@@ -86,6 +86,7 @@ def check_paths(inventory: Inventory, problems: Problems) -> None:
     reader.interpreter()
     reader.environment()
     reader.socket()
+    reader.git_cache()
     _check_backups(inventory, problems)
     _check_config_files(inventory.settings.get("celery_config_files"), problems)
     writable = [place for place in [state, *directories] if place]
@@ -240,6 +241,14 @@ class _Reader:
             return None
         self._lasts(name, path, "CC707")
         return Place(name, path)
+
+    def git_cache(self) -> None:
+        """On the controller, where it may be lost at any time."""
+        name = "code_git_cache"
+        if name in self._settings and name in self._inventory.own:
+            path = self._absolute(name, self._settings[name], strict=False)
+            if path is not None:
+                self._not_the_systems(name, path)
 
     def interpreter(self) -> None:
         name = "code_python"

@@ -38,6 +38,7 @@ from .ports import check_ports, open_ports
 from .problems import Problems
 from .queue_type import check_queue_type, queue_settings, queue_type
 from .queues import check_queues
+from .source import check_source
 from .unit_options import check_unit_options
 from .workers import read_workers
 
@@ -59,6 +60,7 @@ def build(inventory: Inventory, problems: Problems) -> Cluster | None:
     check_credentials(inventory, problems)
     check_log(inventory, problems)
     check_unit_options(inventory, problems)
+    check_source(inventory, problems)
     workers = read_workers(inventory.settings.get("celery_workers"), inventory, problems)
     check_queue_type(inventory, problems)
     check_queues(workers, inventory, problems)
