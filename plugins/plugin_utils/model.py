@@ -112,6 +112,7 @@ class Worker:
     cpu_quota: str | None = None
     tasks_max: int | None = None
     unit_options: Mapping[str, str] = field(default_factory=dict)
+    strategy: str = "overlap"
 
     @property
     def children(self) -> int:

@@ -20,6 +20,8 @@ from .text import environment_problems
 from .unit_options import DECIDED_FOR_KINDS, read_unit_options
 
 POOLS = ("prefork", "threads", "gevent", "eventlet", "solo")
+#: How a new release takes the place of the one that runs.
+STRATEGIES = ("overlap", "rolling", "restart")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 #: A celery command line separates queues by commas; the rest is what AMQP and shells carry without quoting.
@@ -50,6 +52,7 @@ OPTIONS: dict[str, tuple[type, Any]] = {
     "environment": (dict, None),
     "arguments": (list, None),
     "unit_options": (dict, None),
+    "strategy": (str, "overlap"),
 }
 
 #: Limit -> the pools that enforce it; every other pool takes it and ignores it. A task of gevent is stopped when it
@@ -190,6 +193,7 @@ def read_worker(kind: str, options: Any, inventory: Inventory, problems: Problem
         log_level=given.get("log_level", OPTIONS["log_level"][1]),
         arguments=_arguments(given, wrong),
         unit_options=_unit_options(given, wrong),
+        strategy=given.get("strategy", OPTIONS["strategy"][1]),
     )
 
 
@@ -224,7 +228,7 @@ def _of_right_type(options: Any, wrong: Wrong) -> dict[str, Any]:
 def _drop_wrong_values(given: dict[str, Any], wrong: Wrong) -> None:
     """Texts and numbers, each by itself."""
     told: dict[str, str] = {}
-    for key, choices in (("pool", POOLS), ("log_level", LOG_LEVELS)):
+    for key, choices in (("pool", POOLS), ("log_level", LOG_LEVELS), ("strategy", STRATEGIES)):
         if given.get(key, choices[0]) not in choices:
             near = did_you_mean(_label(given[key]), choices) or did_you_mean(_label(given[key]).upper(), choices)
             told[key] = f"write {near}" if near else f"write one of {', '.join(choices)}"

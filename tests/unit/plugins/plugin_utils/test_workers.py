@@ -247,6 +247,11 @@ def test_lines_of_the_unit_are_texts_as_systemd_reads_them() -> None:
     assert accepted().unit_options == {}
 
 
+def test_how_a_new_release_takes_its_place() -> None:
+    assert accepted().strategy == "overlap"
+    assert accepted(strategy="rolling").strategy == "rolling"
+
+
 # --------------------------------------------------------------------------------------------------
 # What is refused
 
@@ -290,6 +295,8 @@ def test_lines_of_the_unit_are_texts_as_systemd_reads_them() -> None:
         ({"cpu_quota": 150}, "CC203 celery_workers.w.cpu_quota is 150: write a text"),
         ({"tasks_max": 0}, "CC206 celery_workers.w.tasks_max is 0: write 1 or more"),
         ({"tasks_max": "15%"}, "CC203 celery_workers.w.tasks_max is '15%': write a whole number"),
+        ({"strategy": "roling"}, "CC205 celery_workers.w.strategy is 'roling': write rolling"),
+        ({"strategy": "overlap-all"}, "CC205 celery_workers.w.strategy is 'overlap-all': write"),
         ({"unit_options": ["Nice=5"]}, "CC203 celery_workers.w.unit_options is ['Nice=5']: write a mapping"),
         ({"unit_options": {"Nice": [5]}}, "CC222 celery_workers.w.unit_options.Nice is no text: write one text or"),
         (
