@@ -170,6 +170,7 @@ def take_environment():
     watchdog = os.environ.pop("WATCHDOG_USEC", "")
     os.environ.pop("WATCHDOG_PID", None)
     state.watchdog_seconds = int(watchdog) / 1e6 if watchdog.isdigit() else 0.0
+    return True
 
 
 @guarded
@@ -222,8 +223,8 @@ def on_worker_ready(sender=None, **_):
     state.last_status = status_line()
     notify("READY=1", "STATUS=" + state.last_status)
     state.ready = True
-    if state.notify_address:
-        start_pulse()
+    if state.notify_address and not start_pulse():
+        disarm_watchdog()
 
 
 @guarded
@@ -233,7 +234,8 @@ def on_worker_ready_anyway(sender=None, **_):
         plain_notify("READY=1")
         state.ready = True
         state.consumer = sender
-        start_pulse()
+        if not start_pulse():
+            disarm_watchdog()
 
 
 @guarded
@@ -248,8 +250,8 @@ def on_beat_init(sender=None, **_):
         log.exception("beat's status is unknown")
         plain_notify("READY=1")
     state.ready = True
-    if state.watchdog_seconds:
-        start_pulse()
+    if state.watchdog_seconds and not start_pulse():
+        disarm_watchdog()
 
 
 @guarded
@@ -257,6 +259,8 @@ def on_beat_init_anyway(sender=None, **_):
     if state.is_main() and not state.ready and state.setting("ROLE") != "worker":
         plain_notify("READY=1")
         state.ready = True
+        if state.watchdog_seconds and not start_pulse():
+            disarm_watchdog()
 
 
 @guarded
@@ -388,11 +392,6 @@ def pulse():
         time.sleep(interval)
 
 
-def pulse_thread():
-    if pulse() is None:  # it never returns unless it failed
-        disarm_watchdog()
-
-
 @guarded
 def disarm_watchdog():
     """Nobody will answer the watchdog, so systemd must not ask: it would restart a worker that works."""
@@ -402,11 +401,9 @@ def disarm_watchdog():
 
 @guarded
 def start_pulse():
-    try:
-        threading.Thread(target=pulse_thread, name="celery-agent", daemon=True).start()
-    except Exception:
-        disarm_watchdog()
-        raise
+    # The pulse never returns unless it failed.
+    threading.Thread(target=lambda: pulse() or disarm_watchdog(), name="celery-agent", daemon=True).start()
+    return True
 
 
 @guarded
@@ -1158,7 +1155,8 @@ def install(app):
     return notifying
 
 
-take_environment()
+if not take_environment():
+    disarm_watchdog()
 app = celery = load_app()
 dump_stacks()
 tls_board = make_board() or NoBoard()

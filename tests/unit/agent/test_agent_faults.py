@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import os
 import signal
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import conftest
@@ -92,17 +94,56 @@ def test_there_is_something_to_break() -> None:
     assert {"install", "apply_settings", "hook_consumer.NoteConnection.start", "Board.read", "canary"} <= set(NAMES)
 
 
-def run_worker(load_agent: Load, address: str) -> None:
-    """Start a worker, let it execute a task of the application, and end without the long farewell."""
-    from celery.contrib.testing.worker import start_worker
+def frozen_process() -> Any:
+    """A child that is stopped, as billiard lists its own."""
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)
+    return SimpleNamespace(pid=pid, _popen=SimpleNamespace(pid=pid, returncode=None))
 
+
+def disturb(consumer: Any) -> None:
+    """All that a worker of prefork over AMQP has and this one lacks: an event loop, and a child that is frozen."""
+    from kombu.asynchronous import Hub
+
+    hub = Hub()
+    consumer.pool.__class__ = type("TaskPool", (type(consumer.pool),), {"__module__": "celery.concurrency.prefork"})
+    consumer.pool._pool = SimpleNamespace(_pool=[frozen_process()])
+    consumer.blueprint.send_all(consumer, "register_with_event_loop", args=(hub,))
+    for _turn in range(10):
+        hub.fire_timers()
+        time.sleep(0.02)  # from here on the loop hangs
+    consumer.pool._pool._pool.clear()
+
+
+def run_worker(load_agent: Load, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start a worker, let it execute a task of the application, and stop it."""
+    from celery import signals
+    from celery.contrib.testing.worker import start_worker
+    from kombu import Connection
+
+    drain = Connection.drain_events
+    monkeypatch.setattr(Connection, "drain_events", lambda self, **_: drain(self, timeout=0.02))
     agent = load_agent(
-        SOURCE, settings={"worker_prefetch_multiplier": 1}, NOTIFY_SOCKET=address, CELERY_AGENT_ROLE="worker"
+        SOURCE,
+        settings={"worker_prefetch_multiplier": 1},
+        NOTIFY_SOCKET=address,
+        WATCHDOG_USEC="60000",
+        CELERY_AGENT_ROLE="worker",
+        CELERY_AGENT_CHILD_FROZEN="0.02",
+        CELERY_AGENT_LOOP_STALLED="0.02",
     )
+    monkeypatch.setattr(agent, "LOOP_TICK", 0.02)
     task = next(task for key, task in agent.app.tasks.items() if key.startswith("pair."))
-    with start_worker(agent.app, perform_ping_check=False, WorkController=worker_class()):
-        good = task.delay(1, 2).get(timeout=10, interval=0.02) == [1, 2]
-        os._exit(0 if good else 1)
+    with start_worker(agent.app, perform_ping_check=False, WorkController=worker_class()) as worker:
+        assert task.delay(1, 2).get(timeout=10, interval=0.02) == [1, 2]
+        disturb(worker.consumer)
+        time.sleep(0.1)
+        assert task.delay(3, 4).get(timeout=10, interval=0.02) == [3, 4]
+        signals.worker_shutting_down.send(sender="node", sig="TERM", how="Warm", exitcode=0)
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -112,14 +153,21 @@ def test_one_fault(
     monkeypatch.setattr(conftest, "AGENT", with_faults(tmp_path / "faulty", [name]))
     child = os.fork()
     if child == 0:
+        os.setpgid(0, 0)
         signal.alarm(20)
         try:
-            run_worker(load_agent, systemd.address)
+            run_worker(load_agent, systemd.address, monkeypatch)
+            os._exit(0)
         finally:
             traceback.print_exc()
             os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert "READY=1" in systemd.receive(0.1)
+    status = os.waitpid(child, 0)[1]
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # a frozen process that the agent left
+    assert os.waitstatus_to_exitcode(status) == 0
+    told = systemd.receive(0.1)
+    assert "READY=1" in told
+    assert {"WATCHDOG=1", "WATCHDOG_USEC=0"} & set(told), "systemd would restart a worker that works"
 
 
 def test_everything_broken_at_once(tmp_path: Path, systemd: Systemd) -> None:

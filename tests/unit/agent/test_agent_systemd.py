@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -41,7 +42,7 @@ NEVER = Fake(connection=None)
 def told(load_agent: Load, systemd: Systemd) -> Callable[..., ModuleType]:
     def load(**environment: str) -> ModuleType:
         agent = load_agent(MEMORY, NOTIFY_SOCKET=systemd.address, CELERY_AGENT_RELEASE="4f2c", **environment)
-        agent.start_pulse = lambda: None
+        agent.start_pulse = lambda: True
         return agent
 
     return load
@@ -224,5 +225,29 @@ def test_without_a_thread_the_watchdog_is_disarmed(
 ) -> None:
     agent = load_agent(MEMORY, NOTIFY_SOCKET=systemd.address, WATCHDOG_USEC="3000000")
     monkeypatch.setattr(agent.threading, "Thread", lambda **_: 1 / 0)
-    agent.start_pulse()
-    assert systemd.receive(1) == ["WATCHDOG_USEC=0"]
+    from celery import signals
+
+    signals.worker_ready.send(sender=CONSUMING)
+    assert [line for line in systemd.receive(1) if "STATUS" not in line] == ["READY=1", "WATCHDOG_USEC=0"]
+
+
+@pytest.mark.parametrize("broken", ["on_beat_init", "pulse", "start_pulse", "plain_notify", "notify"])
+def test_beat_is_not_restarted_for_a_fault_of_the_agent(
+    load_agent: Load, systemd: Systemd, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    from celery import signals
+
+    agent = load_agent(MEMORY, NOTIFY_SOCKET=systemd.address, WATCHDOG_USEC="3000000", CELERY_AGENT_ROLE="beat")
+    if broken == "on_beat_init":
+        signals.beat_init.disconnect(agent.on_beat_init)
+    else:
+        guards = agent.guarded if hasattr(getattr(agent, broken), "__wrapped__") else lambda function: function
+        monkeypatch.setattr(agent, broken, guards(lambda *_, **__: 1 / 0))
+
+    def end_the_thread(seconds: float) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(agent, "time", SimpleNamespace(monotonic=time.monotonic, sleep=end_the_thread))
+    signals.beat_init.send(sender=Fake(scheduler=SimpleNamespace(schedule={"a": 1})))
+    systemd.wait_for("READY=1", timeout=2)
+    systemd.wait_for("WATCHDOG", timeout=2)
