@@ -14,13 +14,15 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
-from celery import Celery
+from celery import Celery, Task
 
 # Without a limit, a confirmation that the network swallowed would be waited for until the end of time.
 CONFIRM_SECONDS = 10.0
 RETRY_SECONDS = 0.5
+# What is sent: a number, or anything that is a few words in the log.
+Item = TypeVar("Item")
 
 
 def queue_of(number: int) -> str:
@@ -54,17 +56,22 @@ class Sender:
 
     def send(self, number: int) -> None:
         """Returns when the broker has confirmed the number."""
+        self.publish(self.task, (number,), queue_of(number))
+
+    def publish(self, task: Task, arguments: tuple[Any, ...], queue: str, **options: Any) -> None:
+        """Returns when the broker has confirmed the task; options are those of apply_async."""
         if self.producer is None:
             self.connect()
-        self.task.apply_async(
-            (number,),
-            queue=queue_of(number),
+        task.apply_async(
+            arguments,
+            queue=queue,
             producer=self.producer,
             declare=[],
             retry=False,
             # A message that no queue takes comes back as an error instead of being confirmed.
             mandatory=True,
             confirm_timeout=CONFIRM_SECONDS,
+            **options,
         )
 
     def forget(self) -> None:
@@ -88,19 +95,19 @@ class Stop:
         self.asked = True
 
 
-def deliver(send: Callable[[int], None], forget: Callable[[], None], number: int, log: IO[str]) -> None:
-    """Send one number until it is confirmed."""
+def deliver(send: Callable[[Item], None], forget: Callable[[], None], item: Item, log: IO[str]) -> None:
+    """Send one item until it is confirmed."""
     while True:
-        print(f"try {number}", file=log)
+        print(f"try {item}", file=log)
         try:
-            send(number)
+            send(item)
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            print(f"unsure {number} {reason}", file=log)
+            print(f"unsure {item} {reason}", file=log)
             forget()
             time.sleep(RETRY_SECONDS)
         else:
-            print(f"ok {number}", file=log)
+            print(f"ok {item}", file=log)
             return
 
 

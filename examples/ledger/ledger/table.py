@@ -1,10 +1,16 @@
-"""The table ledger_runs, one row for every execution. `python -m ledger.table` makes it."""
+"""The tables. `python -m ledger.table` makes them.
+
+ledger_runs has one row for every execution of a number. ledger_tasks has one for every start of a task, and its end is
+written into the same row.
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import psycopg
 
@@ -14,6 +20,26 @@ CREATE TABLE IF NOT EXISTS ledger_runs (
     node text NOT NULL,
     queue text,
     started timestamptz NOT NULL
+)
+"""
+# `start` is made by whoever writes the row: a sequence would need a right of its own.
+CREATE_TASKS = """
+CREATE TABLE IF NOT EXISTS ledger_tasks (
+    start uuid PRIMARY KEY,
+    task_id text NOT NULL,
+    kind text NOT NULL,
+    number bigint NOT NULL,
+    step smallint NOT NULL,
+    attempt smallint NOT NULL,
+    release text,
+    edition text NOT NULL,
+    host text,
+    node text NOT NULL,
+    pid integer NOT NULL,
+    started timestamptz NOT NULL,
+    ended timestamptz,
+    ended_release text,
+    ended_edition text
 )
 """
 INSERT = "INSERT INTO ledger_runs (number, node, queue, started) VALUES (%s, %s, %s, %s)"
@@ -33,17 +59,25 @@ def connect() -> psycopg.Connection:
 
 
 def write(number: int, node: str, queue: str | None, started: datetime) -> None:
-    """Insert one row. A lost connection is made anew until PATIENCE has passed."""
+    """Insert one row into ledger_runs."""
+    execute(INSERT, (number, node, queue, started))
+
+
+def execute(statement: str, values: Sequence[Any]) -> None:
+    """Run one statement. A lost connection is made anew until PATIENCE has passed."""
     deadline = time.monotonic() + PATIENCE
     while True:
+        # Threads share the connection: what one of them closes, another may hold.
+        connection = Kept.connection
         try:
-            if Kept.connection is None:
-                Kept.connection = connect()
-            Kept.connection.execute(INSERT, (number, node, queue, started))
+            if connection is None:
+                connection = Kept.connection = connect()
+            connection.execute(statement, values)
         except psycopg.OperationalError:
-            if Kept.connection is not None:
-                Kept.connection.close()
-                Kept.connection = None
+            if connection is not None:
+                connection.close()
+                if Kept.connection is connection:
+                    Kept.connection = None
             if time.monotonic() > deadline:
                 raise
             time.sleep(PAUSE)
@@ -54,6 +88,7 @@ def write(number: int, node: str, queue: str | None, started: datetime) -> None:
 def main() -> None:
     with connect() as connection:
         connection.execute(CREATE)
+        connection.execute(CREATE_TASKS)
 
 
 if __name__ == "__main__":

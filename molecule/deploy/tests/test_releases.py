@@ -1,0 +1,88 @@
+"""One release after the other, under long tasks: switched, refused, taken back by itself, and rolled back by name."""
+
+from __future__ import annotations
+
+import pytest
+from deployment import CORE, KINDS, NAME, ROLLBACK, WORKERS, on, variables
+from testing import message, wait_for
+
+
+@pytest.fixture(scope="module")
+def releases(services) -> dict[str, str]:
+    """Edition -> its release."""
+    return {"A": services.release()}
+
+
+def test_a_release_is_switched_without_waiting_for_long_tasks(
+    traffic, services, ledger, tree, watch, succeed, releases
+):
+    beat = services.running(CORE, "beat@*")
+    where = traffic.send_long(4, 150)
+    tree.edition("B")
+    with watch.over("release B"):
+        succeed(what="release B")
+    releases["B"] = services.release()
+    assert releases["B"] != releases["A"]
+    assert services.is_run_by(releases["B"]), [services.instances(name) for name in WORKERS]
+    assert services.running(CORE, "beat@*").keys() == {f"{NAME}-beat@{releases['B']}.service"} != beat.keys()
+    for name in WORKERS:
+        old = services.instance(name, "steady", releases["A"])
+        assert old.state == "deactivating", (name, old)
+        assert services.instance(name, "quick", releases["A"]).state in ("inactive", "deactivating")
+    unfinished = ledger.running(where)
+    assert {start.host for start in unfinished} == set(WORKERS), "the playbook waited for the long tasks"
+    assert {start.release for start in unfinished} == {releases["A"]}
+
+
+def test_a_release_that_cannot_be_imported_is_refused_before_anything_stops(traffic, tree, playbook, watch, untouched):
+    with tree.with_file("celery.py", "import a_module_that_nobody_has", append=True), watch.over("release C"):
+        told = message(playbook(what="release C, refused"))
+    assert "cannot import it" in told and "a_module_that_nobody_has" in told
+
+
+def test_a_release_that_is_never_ready_is_taken_back(traffic, services, tree, playbook, watch, releases, untouched):
+    with tree.with_file("never_ready", "hang"), watch.over("release D"):
+        told = message(playbook(*variables(worker_start_timeout=30), what="release D, taken back"))
+    # Which unit, and on which host.
+    assert f"{NAME}-worker-" in told and any(f"{name}: " in told for name in WORKERS)
+    states = {unit: found.state for name in WORKERS for unit, found in services.instances(name).items()}
+    # What is left of A finishes its tasks.
+    others = {unit: state for unit, state in states.items() if not any(known in unit for known in releases.values())}
+    assert set(others.values()) <= {"inactive", "failed"}, others
+    enabled = on(WORKERS[0], f"ls /etc/systemd/system/{NAME}.target.wants")
+    assert sorted(enabled.split()) == sorted(f"{NAME}-worker-{kind}@{releases['B']}.service" for kind in KINDS)
+
+
+def test_what_ran_on_the_old_release_ends_on_it(services, ledger, releases):
+    where = f"kind = 'long' AND release = '{releases['A']}'"
+    assert wait_for(lambda: not ledger.running(where), 200), ledger.running(where)
+    ends = {(start.ended_release, start.ended_edition) for start in ledger.starts(where)}
+    assert ends == {(releases["A"], "A")}
+
+    def left() -> list[str]:
+        found = [services.instance(name, kind, releases["A"]).state for name in WORKERS for kind in KINDS]
+        return [state for state in found if state != "inactive"]
+
+    assert wait_for(lambda: not left(), 60), left()
+
+
+def test_it_is_rolled_back_to_the_previous_release_and_to_one_by_name(
+    traffic, services, watch, succeed, releases, ledger
+):
+    with watch.over("rollback"):
+        succeed(name=ROLLBACK, what="rollback to A by default")
+        assert services.is_run_by(releases["A"]), [services.instances(name) for name in WORKERS]
+        succeed("-e", f"release={releases['B']}", name=ROLLBACK, what="rollback to B by name")
+    assert services.is_run_by(releases["B"]), [services.instances(name) for name in WORKERS]
+    assert services.running(CORE, "beat@*").keys() == {f"{NAME}-beat@{releases['B']}.service"}
+
+    def editions() -> set[str]:
+        return {start.edition for start in ledger.starts("started > now() - interval '5 seconds'")}
+
+    assert wait_for(lambda: editions() == {"B"}, 30), editions()
+
+
+def test_a_release_that_is_not_there_is_refused(traffic, playbook, releases, untouched):
+    told = message(playbook("-e", "release=0123456789ab", name=ROLLBACK, what="rollback, refused"))
+    assert "0123456789ab" in told
+    assert releases["A"] in told and releases["B"] in told, "the releases that are there are not listed"
