@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ BOOTSTRAP = (
 )
 # Seconds beside the deadline that the script may need to say that it did not succeed.
 MARGIN = 10.0
+# Seconds that it takes to find out that several brokers do not answer.
+CONNECT = 60.0
 
 
 class ControlError(Exception):
@@ -88,8 +91,8 @@ def problems(request: Request) -> list[str]:
             found.append(f"{node.name}: add_consumers needs its queues: list them in nodes or in queues")
         if node.queues and request.action != "add_consumers":
             found.append(f"{node.name}: its queues matter for add_consumers only: leave them out, or use queues")
-    found.extend(f"node {name} is listed twice: list it once" for name in sorted(repeated(names)))
-    found.extend(f"unit {unit} is listed for two nodes: one service runs one node" for unit in sorted(repeated(units)))
+    found.extend(f"node {name} is listed twice: list it once" for name in repeated(names))
+    found.extend(f"unit {unit} is listed for two nodes: one service runs one node" for unit in repeated(units))
     for option, given, actions in (
         ("queues", bool(request.queues), ("cancel_consumers", "add_consumers")),
         ("minimum_consumers", bool(request.minimum), ("cancel_consumers",)),
@@ -112,9 +115,8 @@ def problems(request: Request) -> list[str]:
     return found
 
 
-def repeated(names: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
-    return {name for name in names if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
+def repeated(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def parse_units(output: str, names: list[str]) -> dict[str, UnitState]:
@@ -171,7 +173,7 @@ def questions(request: Request, states: Mapping[str, UnitState]) -> list[dict[st
 def budget(request: Request) -> float:
     """Seconds that the script may take once the application is there."""
     waits = request.deadline if request.action != "inspect" and not request.check else 0
-    return waits + request.timeout * (10 + 4 * len(request.nodes))
+    return waits + CONNECT + request.timeout * (10 + 4 * len(request.nodes))
 
 
 def command_line(request: Request) -> list[str]:
@@ -400,9 +402,7 @@ def idleness(request: Request, nodes: list[dict[str, Any]], answer: Mapping[str,
 
 
 def busy(request: Request, result: Mapping[str, Any]) -> str:
-    counts: dict[tuple[str, str], int] = {}
-    for row in result["remaining"]:
-        counts[row["node"], row["state"]] = counts.get((row["node"], row["state"]), 0) + 1
+    counts = Counter((row["node"], row["state"]) for row in result["remaining"])
     for node in result["nodes"]:
         for state in ("active", "reserved", "scheduled"):
             if (node["name"], state) in counts:

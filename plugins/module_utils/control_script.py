@@ -230,19 +230,29 @@ class Job:
         self.request = request
         self.check = bool(request.get("check"))
         self.nodes: list[dict[str, Any]] = request["nodes"]
-        self.ends = time.monotonic() + float(request["deadline"])
+        self.started = time.monotonic()
+        self.ends = self.started + float(request["deadline"])
         # What is known so far. The thread that waits for us reads it when we never return.
         self.answer: dict[str, Any] = {"nodes": {}, "changes": []}
 
     def run(self, app: Any) -> None:
-        try:
-            with app.connection_for_write() as connection:
-                self.connect(connection)
-                self.workers = Workers(app, connection, float(self.request["timeout"]))
-                getattr(self, self.request["action"])()
-        except Exception as error:
-            fault = broker_fault(error)
-            self.answer["error"] = {"kind": fault.kind, "text": str(fault), **fault.more}
+        connected = False
+        while True:
+            try:
+                with app.connection_for_write() as connection:
+                    self.connect(connection)
+                    connected = True
+                    self.workers = Workers(app, connection, float(self.request["timeout"]))
+                    getattr(self, self.request["action"])()
+                break
+            except Exception as error:
+                fault = broker_fault(error)
+                # Whoever waits an hour sees a broker restart. Only waiting can be begun again without harm.
+                lost = connected and fault.kind in ("unreachable", "broker")
+                if self.request["action"] != "wait_idle" or not lost or self.late():
+                    self.answer["error"] = {"kind": fault.kind, "text": str(fault), **fault.more}
+                    break
+                self.pause(PAUSE_LAST)
         self.answer["done"] = True
 
     @staticmethod
@@ -360,9 +370,10 @@ class Job:
                         raise ScriptError("short", "too few consumers would be left")
                     pause = self.pause(pause)
                 elif pending:
-                    queue, node = pending[0]
+                    queue, node = pending.pop(0)
+                    # Before it is told: one that does not confirm may do it all the same.
+                    done.append((queue, node))
                     self.workers.tell("cancel_consumer", [node], {"queue": queue})
-                    done.append(pending.pop(0))
                     self.book(done)
                     self.settled([(queue, node)], present=False)
                     pause = PAUSE_FIRST
@@ -414,7 +425,6 @@ class Job:
     # --- tasks
 
     def wait_idle(self) -> None:
-        started = time.monotonic()
         pause = PAUSE_FIRST
         first = True
         while True:
@@ -426,7 +436,7 @@ class Job:
                 raise self.nobody(unknown)
             first = False
             self.answer["remaining"] = self.remaining(seen)
-            self.answer["waited"] = round(time.monotonic() - started, 1)
+            self.answer["waited"] = round(time.monotonic() - self.started, 1)
             if not self.answer["remaining"] or self.check or self.late():
                 return
             pause = self.pause(pause)

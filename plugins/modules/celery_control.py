@@ -63,7 +63,7 @@ options:
         its broker and finds it again keeps to this; one that is restarted consumes again.
       - V(add_consumers) makes them consume queues again.
       - V(wait_idle) waits until the workers run, hold and plan no task and consume no queue. A worker that is
-        stopping is idle when its process has ended.
+        stopping is idle when its process has ended. A broker that goes away meanwhile is waited for as well.
       - V(revoke) makes the workers ignore tasks that they have or will get. A revoked task that another worker gets is
         run there, so name all nodes that may. One that the pool has begun or, in a pool of threads, holds already, is
         run to its end.

@@ -176,9 +176,9 @@ def test_the_script_is_told_whom_to_wait_for() -> None:
 def test_the_process_gets_as_long_as_the_action_may_take() -> None:
     host = Host({"nodes": {}})
     host.settle(request("wait_idle", deadline=3600, timeout=5, startup_timeout=100))
-    assert host.limit == 3600 + 100 + 5 * 14 + control.MARGIN
+    assert host.limit == 3600 + 100 + 5 * 14 + control.CONNECT + control.MARGIN
     host.settle(request("wait_idle", deadline=3600, timeout=5, startup_timeout=100, check=True))
-    assert host.limit == 100 + 5 * 14 + control.MARGIN
+    assert host.limit == 100 + 5 * 14 + control.CONNECT + control.MARGIN
     assert (host.asked["deadline"], host.asked["check"]) == (0, True)
 
 

@@ -134,7 +134,7 @@ def call(site: Site) -> Call:
             "queues": [],
             "minimum": 0,
             "deadline": 5,
-            "timeout": 1,
+            "timeout": 3,
             "task_ids": [],
             "terminate": False,
             "signal": "SIGTERM",
@@ -178,7 +178,7 @@ def test_it_tells_what_a_worker_does(site: Site, call: Call) -> None:
 
 def test_who_does_not_answer_is_left_out_and_a_stranger_shows_who_is_there(site: Site, call: Call) -> None:
     site.worker(TWO)
-    answer = call("inspect", node(ONE, patient=False), node(TWO), timeout=0.5)
+    answer = call("inspect", node(ONE, patient=False), node(TWO), timeout=1)
     assert list(answer["nodes"]) == [TWO]
     assert answer["others"] == [TWO]
 
@@ -260,7 +260,7 @@ def test_a_queue_that_the_application_refuses_to_make_is_an_error(
 
 def test_an_unknown_node_fails_at_once_and_nothing_is_cancelled(site: Site, call: Call) -> None:
     site.worker(TWO)
-    answer = call("cancel_consumers", node(ONE, patient=False), node(TWO), deadline=60, timeout=0.5)
+    answer = call("cancel_consumers", node(ONE, patient=False), node(TWO), deadline=60, timeout=1)
     assert answer["error"]["kind"] == "silent"
     assert (answer["error"]["nodes"], answer["error"]["others"]) == ([ONE], [TWO])
     assert answer["changes"] == []
@@ -363,6 +363,26 @@ def test_a_task_that_waits_for_its_time_is_not_idle(site: Site, call: Call) -> N
     call("cancel_consumers")
     answer = call("wait_idle", deadline=0)
     assert [(row["state"], row["id"]) for row in answer["remaining"]] == [("scheduled", later)]
+
+
+def test_waiting_survives_a_broker_that_goes_away(site: Site, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.worker()
+    call("cancel_consumers")
+    look = control_script.Workers.look
+    troubles: list[OSError] = [ConnectionResetError("Connection reset by peer"), BrokenPipeError("Broken pipe")]
+
+    def lost(workers: Any, names: list[str]) -> dict[str, Any]:
+        if troubles:
+            raise troubles.pop()
+        return look(workers, names)
+
+    monkeypatch.setattr(control_script.Workers, "look", lost)
+    assert call("inspect")["error"]["text"] == "BrokenPipeError: Broken pipe"
+    answer = call("wait_idle", deadline=20)
+    assert "error" not in answer
+    assert (answer["remaining"], troubles) == ([], [])
+    troubles.append(ConnectionResetError("Connection reset by peer"))
+    assert call("wait_idle", deadline=0)["error"]["kind"] == "unreachable"
 
 
 def test_a_stopping_node_is_done_when_its_process_is(call: Call) -> None:
