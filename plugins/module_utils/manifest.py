@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One digest for a whole directory tree, over exactly what `rsync -rlpt --exclude=...` copies.
 
-The digest covers relative paths, file types, the executable bit, the content of files and the target of
+The digest covers relative paths, file types, whether anybody may execute a file, the content of files and the target of
 symbolic links. Times and owners are left out: two nodes that hold the same code have the same digest.
 Paths are bytes throughout, because file names need not be UTF-8.
 """
@@ -19,6 +19,8 @@ from re import Pattern
 from typing import NamedTuple
 
 CHUNK = 1 << 18
+#: rsync's X in --chmod gives everybody the bit that anybody has.
+EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
 class ManifestError(Exception):
@@ -119,17 +121,40 @@ def excluded(rules: Iterable[Rule], path: tuple[bytes, ...], is_directory: bool)
     return any(rule.matches(path, is_directory) for rule in rules)
 
 
+class _Excluded:
+    """All rules at once: those about one name, which most are, cost one match for a name."""
+
+    def __init__(self, rules: list[Rule]) -> None:
+        names = [rule for rule in rules if len(rule.components) == 1 and not rule.anchored]
+        self._any = _either(rule.components[0] for rule in names if not rule.directories_only)
+        self._directory = _either(rule.components[0] for rule in names if rule.directories_only)
+        self._paths = [rule for rule in rules if rule not in names]
+
+    def __call__(self, parent: tuple[bytes, ...], name: bytes, is_directory: bool) -> bool:
+        if self._any and self._any.fullmatch(name):
+            return True
+        if is_directory and self._directory and self._directory.fullmatch(name):
+            return True
+        return bool(self._paths) and excluded(self._paths, (*parent, name), is_directory)
+
+
+def _either(patterns: Iterable[Pattern[bytes]]) -> Pattern[bytes] | None:
+    joined = b"|".join(b"(?:%s)" % pattern.pattern for pattern in patterns)
+    return re.compile(joined, re.DOTALL) if joined else None
+
+
 def _entries(root: bytes, rules: list[Rule]) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
     """Yields (relative path, entry) of everything that is not excluded; does not follow symbolic links."""
+    is_excluded = _Excluded(rules)
     pending: list[tuple[bytes, ...]] = [()]
     while pending:
         parent = pending.pop()
         with os.scandir(b"/".join((root, *parent))) as scan:
             for entry in scan:
-                path = (*parent, entry.name)
                 is_directory = entry.is_dir(follow_symlinks=False)
-                if rules and excluded(rules, path, is_directory):
+                if is_excluded(parent, entry.name, is_directory):
                     continue
+                path = (*parent, entry.name)
                 if is_directory:
                     pending.append(path)
                 yield b"/".join(path), entry
@@ -174,7 +199,7 @@ def build(root: str, exclude: Iterable[str] = ()) -> Manifest:
                         known[inode] = content
                 files += 1
                 total += content[0]
-                executable = b"x" if info.st_mode & stat.S_IXUSR else b"-"
+                executable = b"x" if info.st_mode & EXECUTABLE else b"-"
                 lines.append((path, b"f\0%s\0%d\0%s" % (executable, content[0], content[1])))
                 # Files only: an excluded file that appears changes the time of its directory, and rsync does
                 # not keep the time of every symbolic link.

@@ -10,11 +10,13 @@ short_description: Compute one digest for a directory tree
 version_added: 0.1.0
 description:
   - Reads a directory tree and returns one digest for it, so that the same code on several hosts can be compared.
-  - The digest covers every relative path, its type, the executable bit of its owner, the content of files and
-    the target of symbolic links. Times, owners and other permissions are left out.
+  - The digest covers every relative path, its type, whether anybody may execute a file, the content of files and
+    the target of symbolic links. Times, owners, other permissions, extended attributes and which names are hard links
+    of one file are left out.
   - With O(exclude) it covers exactly what C(rsync -rlpt --exclude=PATTERN ... SRC/ DEST/) copies. The digest of
     that copy, computed without O(exclude), is the same.
   - Empty directories count. Sockets, FIFOs and devices do not, as rsync skips them.
+  - Names are bytes. They need not be UTF-8.
 author:
   - The taskfleet developers (@taskfleet)
 options:

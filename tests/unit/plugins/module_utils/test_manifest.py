@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.manifest 
     build,
     compile_rule,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 ODD_NAME = b"caf\xe9 \xff\n.txt"
 
@@ -118,6 +123,109 @@ def test_the_copy_of_rsync_has_the_same_digest(tree: Path, tmp_path: Path, exclu
     actual = build(str(copy))
     assert actual._replace(skipped=0) == expected._replace(skipped=0)
     assert actual.skipped == 0
+
+
+VARS = Path(__file__).resolve().parents[4] / "roles/code/vars/main.yml"
+#: As the role copies, but for the owner, which takes root and an account.
+OPTIONS = [
+    option
+    for option in re.findall(r"'(--[^']+)'", VARS.read_text().partition("__code_rsync_options")[2].partition("\n__")[0])
+    if not option.startswith(("--chown", "--exclude"))
+]
+
+
+def copied(source: Path, target: Path, exclude: list[str], *more: str) -> None:
+    patterns = [f"--exclude={pattern}" for pattern in exclude]
+    subprocess.run(["rsync", *OPTIONS, *more, *patterns, f"{source}/", f"{target}/"], check=True, capture_output=True)
+
+
+def test_the_options_of_the_role_were_found() -> None:
+    assert {"--recursive", "--links", "--perms", "--times", "--hard-links", "--delete"} < set(OPTIONS)
+    assert [option for option in OPTIONS if option.startswith("--chmod=")]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o755, 0o640, 0o610, 0o601, 0o700, 0o444, 0o4755, 0o666])
+def test_what_the_role_copies_has_the_same_digest_whatever_the_mode(tree: Path, tmp_path: Path, mode: int) -> None:
+    (tree / "file1").chmod(mode)
+    (tree / "hard.py").chmod(mode)
+    (tree / "sub").chmod(0o700)
+    copied(tree, tmp_path / "copy", ["*.pyc"])
+    assert build(str(tmp_path / "copy")).digest == build(str(tree), ["*.pyc"]).digest
+    copy = tmp_path / "copy"
+    assert (copy / "hard.py").stat().st_ino == (copy / "app.py").stat().st_ino
+    assert not any(p.stat().st_mode & 0o027 for p in copy.rglob("*") if not p.is_symlink())
+
+
+def test_links_of_every_kind_and_empty_directories_arrive_as_they_are(tmp_path: Path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    (source / "to/empty").mkdir(parents=True)
+    write(source / "to/file")
+    targets = {
+        "relative": "to/file",
+        "absolute": "/usr/bin/python3",
+        "dangling": "to/nothing",
+        "directory": "to",
+        "outside": "../../x",
+        "itself": "itself",
+        "spaced": "to/a name \n\u00e4",
+    }
+    for name, target in targets.items():
+        (source / name).symlink_to(target)
+    copied(source, copy, [])
+    assert {name: str((copy / name).readlink()) for name in targets} == targets
+    assert list((copy / "to/empty").iterdir()) == []
+    assert build(str(copy)) == build(str(source))
+    assert build(str(copy)).symlinks == len(targets)
+
+
+def test_an_unchanged_file_is_shared_with_the_release_before(tree: Path, tmp_path: Path) -> None:
+    (tree / "run.sh").chmod(0o751)
+    copied(tree, tmp_path / "one", [])
+    write(tree / "file1", b"changed")
+    copied(tree, tmp_path / "two", [], f"--link-dest={tmp_path / 'one'}")
+    one, two = ({p.name: p.stat().st_ino for p in (tmp_path / n).glob("*") if p.is_file()} for n in ("one", "two"))
+    assert {name for name in one if one[name] != two[name]} == {"file1"}
+    assert build(str(tmp_path / "two")).digest == build(str(tree)).digest
+
+
+NAMES = st.sampled_from([b"a", b"b", b"ab", b"a.b", b".a", b"a b", b"-a", b"a]", b"\xff", b"\xc3\xa4", b"[a]"])
+PATHS = st.lists(st.lists(NAMES, min_size=1, max_size=4).map(b"/".join), min_size=1, max_size=12)
+PIECES = st.sampled_from(["a", "b", "*", "?", "[ab]", "[!a]", "[^b]", ".", " ", "\u00e4", "]", "-"])
+PATTERNS = st.builds(
+    lambda first, parts, last: first + "/".join("".join(part) for part in parts) + last,
+    st.sampled_from(["", "/"]),
+    st.lists(st.lists(PIECES, min_size=1, max_size=3), min_size=1, max_size=3),
+    st.sampled_from(["", "/"]),
+)
+
+
+def _accepted(pattern: str) -> bool:
+    try:
+        compile_rule(pattern)
+    except ManifestError:
+        return False
+    return True
+
+
+@settings(max_examples=150, deadline=None)
+@given(paths=PATHS, exclude=st.lists(PATTERNS.filter(_accepted), max_size=3))
+def test_any_pattern_that_is_accepted_means_the_same_to_rsync(paths: list[bytes], exclude: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        source, copy = Path(root) / "source", Path(root) / "copy"
+        source.mkdir()
+        for number, path in enumerate(paths):
+            with contextlib.suppress(OSError):
+                # A name may be taken: by a file where a directory is wanted, or by a link to itself.
+                file = source / os.fsdecode(path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                if number % 4 == 3:
+                    file.symlink_to("a")
+                elif number % 4 == 2:
+                    file.mkdir()
+                else:
+                    file.write_bytes(path)
+        copied(source, copy, exclude)
+        assert build(str(copy))[:4] == build(str(source), exclude)[:4], exclude
 
 
 def test_every_parametrised_exclude_removes_something_it_names(tree: Path) -> None:
