@@ -60,7 +60,7 @@ def test_the_worker_of_threads(node, release):
         assert words in command
     variables = environment(node, release, "worker-documents")
     assert variables["SHELF_LABEL"] == '50% of "$HOME" isn\'t \\ much'
-    assert variables["SHELF_CONFIG"] == "/srv/shelf-root/config/shelf.ini"
+    assert variables["SHELF_CONFIG"] == f"/srv/shelf-root/config/releases/{release}/shelf.ini"
     assert variables["SHELF_CA"] == "/srv/shelf-root/config/ca.pem"
     assert variables["SHELF_DATABASE"].startswith("postgresql://shelf.user:")
     assert variables["CELERY_AGENT_RECONNECT_GRACE"] == "120"
@@ -305,6 +305,7 @@ def test_the_release(node, release):
     assert node.run(f"/srv/shelf-root/releases/{release}/venv/bin/python -c 'import iniconfig'").rc == 0
     assert node.file(f"/srv/shelf-root/releases/{release}/venv/bin/python").linked_to.startswith("/usr/bin/python3.11")
     assert len(node.file("/srv/shelf-data/setup").content_string.splitlines()) == 1, "setup commands run once a release"
-    configuration = node.file("/srv/shelf-root/config/shelf.ini")
+    assert node.file("/srv/shelf-root/config/shelf.ini").linked_to == f"/srv/shelf-root/config/releases/{release}/shelf.ini"
+    configuration = node.file(f"/srv/shelf-root/config/releases/{release}/shelf.ini")
     assert configuration.mode == 0o440 and "postgresql://shelf.user:" in configuration.content_string
     assert node.package("tree").is_installed
