@@ -122,10 +122,12 @@ def run_worker(load_agent: Load, address: str, monkeypatch: pytest.MonkeyPatch) 
     """Start a worker, let it execute a task of the application, and stop it."""
     from celery import signals
     from celery.contrib.testing.worker import start_worker
+    from celery.utils.timer2 import Timer
     from kombu import Connection
 
     drain = Connection.drain_events
     monkeypatch.setattr(Connection, "drain_events", lambda self, **_: drain(self, timeout=0.02))
+    monkeypatch.setattr(Timer, "stop", lambda self: None)  # it would end its second of sleep first
     agent = load_agent(
         SOURCE,
         settings={"worker_prefetch_multiplier": 1},
