@@ -122,10 +122,12 @@ def run_worker(load_agent: Load, address: str, monkeypatch: pytest.MonkeyPatch) 
     """Start a worker, let it execute a task of the application, and stop it."""
     from celery import signals
     from celery.contrib.testing.worker import start_worker
+    from celery.utils.timer2 import Timer
     from kombu import Connection
 
     drain = Connection.drain_events
     monkeypatch.setattr(Connection, "drain_events", lambda self, **_: drain(self, timeout=0.02))
+    monkeypatch.setattr(Timer, "stop", lambda self: None)  # it would end its second of sleep first
     agent = load_agent(
         SOURCE,
         settings={"worker_prefetch_multiplier": 1},
@@ -161,7 +163,10 @@ def test_one_fault(
         finally:
             traceback.print_exc()
             os._exit(2)
-    status = os.waitpid(child, 0)[1]
+    ended, status = 0, 0
+    while not ended:  # the socket holds a few lines only, and then blocks who writes
+        systemd.receive(0.02)
+        ended, status = os.waitpid(child, os.WNOHANG)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # a frozen process that the agent left
     assert os.waitstatus_to_exitcode(status) == 0

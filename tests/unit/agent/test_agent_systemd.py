@@ -231,6 +231,7 @@ def test_without_a_thread_the_watchdog_is_disarmed(
     assert [line for line in systemd.receive(1) if "STATUS" not in line] == ["READY=1", "WATCHDOG_USEC=0"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("broken", ["on_beat_init", "pulse", "start_pulse", "plain_notify", "notify"])
 def test_beat_is_not_restarted_for_a_fault_of_the_agent(
     load_agent: Load, systemd: Systemd, monkeypatch: pytest.MonkeyPatch, broken: str
