@@ -22,12 +22,17 @@ PLAY = """
   tasks:
     - name: Compute the cluster
       taskfleet.celery_cluster.topology:
+    - name: Compute it as it is once a host has left
+      taskfleet.celery_cluster.topology:
+        without: [app, nobody]
+        complete: false
+      register: without
     - name: Write what the templates see
       ansible.builtin.copy:
         dest: "{{ out }}/{{ inventory_hostname }}.json"
         mode: "0600"
         content: >-
-          {{ {'model': ansible_facts['celery_cluster'],
+          {{ {'model': ansible_facts['celery_cluster'], 'without': without.model | default({}),
               'env': celery_workers.default.environment | taskfleet.celery_cluster.env_file,
               'words': ansible_facts['celery_cluster'].workers.default | taskfleet.celery_cluster.worker_arguments
                        | taskfleet.celery_cluster.systemd_quote,
@@ -165,6 +170,12 @@ def test_a_right_inventory_yields_the_model_on_every_host(right: dict[str, Any])
     ]
 
 
+def test_a_host_that_is_on_its_way_out(right: dict[str, Any]) -> None:
+    model = right["w1"]["without"]
+    assert model["source"] is None and sorted(model["hosts"]) == ["db", "mq", "w1", "w2"]
+    assert "192.0.2.3/32" not in [client["cidr"] for client in model["database_clients"]]
+
+
 def test_the_database_has_its_defaults_from_the_roles(right: dict[str, Any]) -> None:
     model = right["w1"]["model"]
     assert (model["database_mode"], model["database_port"], model["database_server_port"]) == ("managed", 5432, 5432)
@@ -190,7 +201,7 @@ def test_all_hosts_get_the_same_generated_secret(right: dict[str, Any]) -> None:
 
 
 def test_secrets_are_not_in_the_output(right: dict[str, Any]) -> None:
-    assert right["output"].count("ok: [w1]") == 1
+    assert right["output"].count("ok: [w1]") == 2
     for value in ("very secret", "s3", "cret", right["w1"]["password"]):
         assert value not in right["output"]
 
