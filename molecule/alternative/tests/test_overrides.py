@@ -305,7 +305,8 @@ def test_the_release(node, release):
     assert node.run(f"/srv/shelf-root/releases/{release}/venv/bin/python -c 'import iniconfig'").rc == 0
     assert node.file(f"/srv/shelf-root/releases/{release}/venv/bin/python").linked_to.startswith("/usr/bin/python3.11")
     assert len(node.file("/srv/shelf-data/setup").content_string.splitlines()) == 1, "setup commands run once a release"
-    assert node.file("/srv/shelf-root/config/shelf.ini").linked_to == f"/srv/shelf-root/config/releases/{release}/shelf.ini"
-    configuration = node.file(f"/srv/shelf-root/config/releases/{release}/shelf.ini")
+    path = f"/srv/shelf-root/config/releases/{release}/shelf.ini"
+    assert node.file("/srv/shelf-root/config/shelf.ini").linked_to == path
+    configuration = node.file(path)
     assert configuration.mode == 0o440 and "postgresql://shelf.user:" in configuration.content_string
     assert node.package("tree").is_installed
