@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils import git_tree
@@ -255,7 +256,7 @@ def test_a_tree_whose_writing_failed_is_written_again(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(git_tree.os, "utime", lambda *_a, **_k: (_ for _ in ()).throw(OSError(28, "No space left")))
+        patch.setattr(git_tree.os, "utime", Mock(side_effect=OSError(28, "No space left")))
         with pytest.raises(OSError, match="No space"):
             tree(str(repository), "main", str(tmp_path / "cache"))
     assert not list((tmp_path / "cache").glob("*/*/tree"))

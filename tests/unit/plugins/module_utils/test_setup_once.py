@@ -64,7 +64,7 @@ def test_the_steps_run_in_order_and_once(tmp_path: Path) -> None:
 
 def test_two_runs_at_once_run_the_steps_once(tmp_path: Path) -> None:
     step = "echo begun >> ../log; sleep 0.3; echo ended >> ../log"
-    runs = [start(tmp_path, step, step, timeout=60) for _ in range(4)]
+    runs = [start(tmp_path, step, step, timeout=60) for _run in range(4)]
     assert sorted(run.communicate()[0].strip() for run in runs) == ["False", "False", "False", "True"]
     assert [run.returncode for run in runs] == [0] * 4
     assert (tmp_path / "log").read_text().split() == ["begun", "ended"] * 2
