@@ -42,6 +42,9 @@ CREATE TABLE IF NOT EXISTS ledger_tasks (
     ended_edition text
 )
 """
+# A long task that waits for its number to be here ends when somebody says so, and not after some time.
+CREATE_GATES = "CREATE TABLE IF NOT EXISTS ledger_gates (number bigint PRIMARY KEY)"
+IS_OPEN = "SELECT 1 FROM ledger_gates WHERE number = %s"
 INSERT = "INSERT INTO ledger_runs (number, node, queue, started) VALUES (%s, %s, %s, %s)"
 # How long a database that is away is waited for.
 PATIENCE = 60.0
@@ -63,7 +66,12 @@ def write(number: int, node: str, queue: str | None, started: datetime) -> None:
     execute(INSERT, (number, node, queue, started))
 
 
-def execute(statement: str, values: Sequence[Any]) -> None:
+def is_open(number: int) -> bool:
+    """Whether the gate of this number is open."""
+    return execute(IS_OPEN, [number]).fetchone() is not None
+
+
+def execute(statement: str, values: Sequence[Any]) -> psycopg.Cursor[Any]:
     """Run one statement. A lost connection is made anew until PATIENCE has passed."""
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -72,7 +80,7 @@ def execute(statement: str, values: Sequence[Any]) -> None:
         try:
             if connection is None:
                 connection = Kept.connection = connect()
-            connection.execute(statement, values)
+            return connection.execute(statement, values)
         except psycopg.OperationalError:
             if connection is not None:
                 connection.close()
@@ -81,14 +89,13 @@ def execute(statement: str, values: Sequence[Any]) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(PAUSE)
-        else:
-            return
 
 
 def main() -> None:
     with connect() as connection:
         connection.execute(CREATE)
         connection.execute(CREATE_TASKS)
+        connection.execute(CREATE_GATES)
 
 
 if __name__ == "__main__":

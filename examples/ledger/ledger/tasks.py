@@ -56,11 +56,14 @@ def short(self, number: int, kind: str = "short") -> None:
 
 
 @app.task(name="ledger.long", **LOST)
-def long(self, number: int, seconds: float) -> None:
-    """Sleeps in small steps, as a task that does something gives way again and again."""
+def long(self, number: int, seconds: float, gated: bool = False) -> None:
+    """Sleeps in small steps, as a task that does something gives way again and again.
+
+    gated: until its gate is open, but no longer than the seconds.
+    """
     with entered(self, "long", number):
         until = time.monotonic() + seconds
-        while (rest := until - time.monotonic()) > 0:
+        while (rest := until - time.monotonic()) > 0 and not (gated and table.is_open(number)):
             time.sleep(min(rest, STEP_SECONDS))
 
 

@@ -54,10 +54,10 @@ def due(tick: int, ticks: Mapping[str, int]) -> Iterator[Item]:
 class Traffic:
     """Publishes items over the connection of a Sender."""
 
-    def __init__(self, app: Celery, long_seconds: float) -> None:
+    def __init__(self, app: Celery, long_seconds: float, gated: bool = False) -> None:
         self.sender = Sender(app)
         self.app = app
-        self.long_seconds = long_seconds
+        self.long_seconds, self.gated = long_seconds, gated
 
     def task(self, name: str) -> Task:
         return self.app.tasks[name]
@@ -71,7 +71,7 @@ class Traffic:
         arguments: tuple[Any, ...] = (item.number,)
         options = {}
         if item.kind == "long":
-            arguments = (item.number, self.long_seconds)
+            arguments = (item.number, self.long_seconds, self.gated)
         elif item.kind == "eta":
             arguments, options = (item.number, "eta"), {"countdown": ETA_SECONDS}
         self.sender.publish(self.task(TASKS[item.kind]), arguments, item.queue, **options)
@@ -91,6 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--every", type=float, default=5, help="seconds from an ETA, chain or retry to the next one")
     parser.add_argument("--long-every", type=float, default=5, help="seconds from a long task to the next one")
     parser.add_argument("--long-seconds", type=float, default=60, help="how long a long task takes (default 60)")
+    parser.add_argument("--gated", action="store_true", help="a long task ends as soon as its gate is open")
     parser.add_argument("--only", choices=KINDS, help="send this kind and no other, at the rate")
     parser.add_argument("--count", type=int, help="so many ticks and end; without it: until SIGTERM")
     options = parser.parse_args(arguments)
@@ -99,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     ticks = periods(options.rate, options.every, options.long_every)
     if options.only:
         ticks[options.only] = 1
-    traffic = Traffic(load(options.app), options.long_seconds)
+    traffic = Traffic(load(options.app), options.long_seconds, options.gated)
     sent = 0
     with options.log.open("w", buffering=1, encoding="utf-8") as log:
         for tick in paced(islice(count(options.first), options.count), options.rate, 0, stop):

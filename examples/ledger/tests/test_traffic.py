@@ -108,6 +108,21 @@ def test_a_task_of_a_worker_that_dies_is_delivered_again(task: Any) -> None:
     assert task.acks_late and task.reject_on_worker_lost and task.ignore_result
 
 
+def test_a_gated_task_ends_when_its_gate_opens_and_not_before(
+    rows: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([False, False, True])
+    monkeypatch.setattr(table, "is_open", lambda number: number == 7 and next(looks))
+    monkeypatch.setattr(tasks, "STEP_SECONDS", 0.05)
+    begun = time.monotonic()
+    tasks.long.run(7, 60, gated=True)
+    assert 0.1 <= time.monotonic() - begun < 30 and next(looks, None) is None
+    # At the latest after its time; and whoever has no gate looks for none.
+    tasks.long.run(8, 0.1, gated=True)
+    monkeypatch.setattr(table, "is_open", lambda _number: pytest.fail("looked for a gate"))
+    tasks.long.run(9, 0.1)
+
+
 def test_without_a_database_the_task_stays_with_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     def execute(*_arguments: object) -> None:
         raise psycopg.OperationalError("gone")

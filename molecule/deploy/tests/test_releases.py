@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from deployment import CORE, KINDS, NAME, ROLLBACK, WORKERS, on, variables
 from testing import message, wait_for
+
+
+@pytest.fixture(scope="module")
+def gates(stream) -> Iterator[list[str]]:
+    """The long tasks that wait to be let go; they are at the latest when the tests of this file are over."""
+    waiting: list[str] = []
+    yield waiting
+    for where in waiting:
+        stream.let_go(where)
 
 
 @pytest.fixture(scope="module")
@@ -14,10 +25,10 @@ def releases(services) -> dict[str, str]:
 
 
 def test_a_release_is_switched_without_waiting_for_long_tasks(
-    traffic, services, ledger, tree, watch, succeed, releases
+    traffic, services, ledger, tree, watch, succeed, releases, gates
 ):
     beat = services.running(CORE, "beat@*")
-    where = traffic.send_long(4, 150)
+    where = traffic.send_long(4)
     tree.edition("B")
     with watch.over("release B"):
         succeed(what="release B")
@@ -32,6 +43,7 @@ def test_a_release_is_switched_without_waiting_for_long_tasks(
     unfinished = ledger.running(where)
     assert {start.host for start in unfinished} == set(WORKERS), "the playbook waited for the long tasks"
     assert {start.release for start in unfinished} == {releases["A"]}
+    gates[:] = [where]
 
 
 def test_a_release_that_cannot_be_imported_is_refused_before_anything_stops(traffic, tree, playbook, watch, untouched):
@@ -53,7 +65,9 @@ def test_a_release_that_is_never_ready_is_taken_back(traffic, services, tree, pl
     assert sorted(enabled.split()) == sorted(f"{NAME}-worker-{kind}@{releases['B']}.service" for kind in KINDS)
 
 
-def test_what_ran_on_the_old_release_ends_on_it(services, ledger, releases):
+def test_what_ran_on_the_old_release_ends_on_it(traffic, services, ledger, releases, gates):
+    for gate in gates:
+        traffic.let_go(gate)
     where = f"kind = 'long' AND release = '{releases['A']}'"
     assert wait_for(lambda: not ledger.running(where), 200), ledger.running(where)
     ends = {(start.ended_release, start.ended_edition) for start in ledger.starts(where)}

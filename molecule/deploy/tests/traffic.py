@@ -8,12 +8,14 @@ from operator import or_
 
 from accounts import Log, Start, read_log
 from deployment import CORE, KINDS, NAME, PATIENCE, RUN, WORKERS, Ledger, on
-from testing import host, wait_for
+from testing import host, query, wait_for
 
 UNIT = f"{NAME}-traffic"
 LOG = f"/var/lib/{NAME}/traffic.log"
 # Three long tasks at a time: also a single host has room for them, and for the rest.
 OPTIONS = "--app celery_agent:app --rate 6 --every 5 --long-every 20 --long-seconds 60"
+# Less than the workers have to finish their tasks (seconds).
+FOREVER = 1700
 # Numbers that the stream never reaches.
 FIRST = 1_000_000
 
@@ -45,12 +47,15 @@ class Traffic:
 
         assert wait_for(lambda: kinds() == set(KINDS), PATIENCE), f"only {kinds()} began tasks"
 
-    def send_long(self, count: int, seconds: float) -> str:
-        """More long tasks, on every worker node, and when they have begun the condition that finds their rows."""
+    def send_long(self, count: int) -> str:
+        """More long tasks, on every worker node, and when they have begun the condition that finds their rows.
+
+        They last until let_go: however slow the machine is, they run when the playbook ends.
+        """
         number = FIRST * len(self.logs)
         log = f"/var/lib/{NAME}/long-{number}.log"
         options = f"--app celery_agent:app --only long --rate 20 --count {count} --first {number}"
-        on(CORE, f"{RUN} python -m ledger.traffic {options} --long-seconds {seconds} --log {log}")
+        on(CORE, f"{RUN} python -m ledger.traffic {options} --gated --long-seconds {FOREVER} --log {log}")
         self.logs.append(log)
         where = f"kind = 'long' AND number >= {number} AND number < {number + count}"
 
@@ -61,6 +66,10 @@ class Traffic:
         hosts = {start.host for start in began()}
         assert hosts == set(WORKERS), f"the long tasks are all on {hosts}"
         return where
+
+    def let_go(self, where: str) -> None:
+        """The long tasks of this condition may end."""
+        query(NAME, f"INSERT INTO ledger_gates SELECT DISTINCT number FROM ledger_tasks WHERE {where}", CORE)
 
     def stop(self) -> None:
         on(CORE, f"systemctl stop {UNIT}")
