@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "resources"))
 
 import testing
 from accounts import Fault
-from deployment import DEPLOY, PATIENCE, WORKERS, Broker, Ledger, Services, Tree, Watch
+from deployment import CORE, DEPLOY, PATIENCE, WORKERS, Broker, Ledger, Services, Tree, Watch
 from testing import wait_for
 from traffic import Traffic
 
@@ -121,7 +121,7 @@ def untouched(services: Services, broker: Broker) -> Iterator[None]:
     """Fails the test when a process, a release or a consumer is another one afterwards."""
 
     def state() -> tuple[object, ...]:
-        return services.processes(), [services.release(name) for name in WORKERS]
+        return services.processes(), [services.release(name) for name in (CORE, *WORKERS)]
 
     before = state()
     yield
