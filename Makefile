@@ -43,7 +43,7 @@ sanity: setup ## ansible-test sanity on a copy of the collection
 scenario: setup ## One molecule scenario: make scenario S=debian13
 	@$(BIN)/python tools/scenario.py $(S)
 
-test: setup ## Everything: lint, unit, sanity and all scenarios
+test: setup ## Everything: lint, unit, sanity and all scenarios (THOROUGH=1: also what takes longest)
 	@$(BIN)/python tools/test.py
 
 pictures: setup ## Photograph the plan of the demo into docs/plan.png (needs Chromium)
