@@ -1,5 +1,6 @@
 # Every command of this project; `make` explains them. Needs git, make and Python 3.11, and root for what is missing.
-PYTHON ?= python3
+# The distribution's own is built with optimizations, which one of pyenv is not: it is a quarter faster.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.11) python3)
 BIN := .venv/bin
 S ?= default
 
@@ -42,7 +43,7 @@ sanity: setup ## ansible-test sanity on a copy of the collection
 scenario: setup ## One molecule scenario: make scenario S=debian13
 	@$(BIN)/python tools/scenario.py $(S)
 
-test: setup ## Everything: lint, unit, sanity and all scenarios
+test: setup ## Everything: lint, unit, sanity and all scenarios (THOROUGH=1: also what takes longest)
 	@$(BIN)/python tools/test.py
 
 pictures: setup ## Photograph the plan of the demo into docs/plan.png (needs Chromium)

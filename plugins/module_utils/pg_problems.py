@@ -44,7 +44,7 @@ def _tls_problems(wanted: Wanted, state: State) -> Iterable[str]:
             "the server has ssl = off, and clients log in over TLS only: give it a certificate (ssl_cert_file,"
             " ssl_key_file), set ssl = on and reload it"
         )
-    if not wanted.certificate or wanted.pooler:
+    if not wanted.certificate or wanted.pooler or wanted.authority is None:
         return
     authority = certificates(wanted.authority)
     if not authority:

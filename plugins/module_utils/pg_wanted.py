@@ -46,7 +46,7 @@ class Wanted:
     pooler: bool
     userlist: str
     connections: int
-    authority: str
+    authority: str | None
     loaded_files: tuple[str, ...]
 
     @property

@@ -147,8 +147,8 @@ options:
     description:
       - The authority, as PEM, that signed the certificates of the clients. With O(user.login=certificate) the server
         must know it from its C(ssl_ca_file).
+      - Without it, that is not judged. For a server whose C(ssl_ca_file) is written and loaded by whoever calls this.
     type: str
-    default: ""
   loaded_files:
     description:
       - Files that the server reads at a reload, such as its certificate. When one is newer than the last reload, it
@@ -314,7 +314,7 @@ ARGUMENTS: dict[str, Any] = {
     "pooler": {"type": "bool", "default": False},
     "pooler_userlist": {"type": "path", "default": ""},
     "connections": {"type": "int", "default": 0},
-    "certificate_authority": {"type": "str", "default": ""},
+    "certificate_authority": {"type": "str"},
     "loaded_files": {"type": "list", "elements": "path", "default": []},
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import testing
 from cluster import ADMIN, BROKERS, MANAGEMENT_PORT, Cluster, secret
+from module_there import ModulesThere
 
 BROKER = BROKERS[0]
 OWNER = VHOST = "probe"
@@ -65,8 +66,8 @@ EVERY_KIND: dict[str, Any] = {
 class Probe:
     """The module on the first broker."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
+    def __init__(self, cluster: Cluster, modules: ModulesThere) -> None:
+        self.cluster, self.modules = cluster, modules
 
     def __call__(self, wanted: dict[str, Any], check: bool = False, owner: str = OWNER) -> dict[str, Any]:
         arguments = {
@@ -77,12 +78,12 @@ class Probe:
             "owner": owner,
             **wanted,
         }
-        pattern = ["all", "-i", f"{testing.container(BROKER)},", "-c", "community.docker.docker"]
-        pattern += ["--check"] if check else []
-        return testing.run_module(pattern, "rabbitmq_definitions", arguments)
+        return self.modules("rabbitmq_definitions", arguments, check=check)
 
     def exactly(self, wanted: dict[str, Any], owner: str = OWNER) -> dict[str, Any]:
         """A run that check mode predicts, and after which nothing is left to do."""
+        # A queue is kept as long as the broker's statistics do not say that it is empty, which takes some seconds.
+        assert testing.wait_for(self.is_counted, 60, 1)
         predicted = self(wanted, check=True, owner=owner)
         done = self(wanted, owner=owner)
         assert "msg" not in done, done["msg"]
@@ -106,15 +107,26 @@ class Probe:
         status, answer = self.cluster.ask(BROKER, "POST", path, body, login=(USER, PASSWORD))
         assert (status, json.loads(answer)) == (200, {"routed": True})
 
+    def is_counted(self) -> bool:
+        """Whether the broker's statistics know every queue of the vhost."""
+        return all("messages" in queue for queue in self.cluster.get("/queues") or [] if queue["vhost"] == VHOST)
+
     def counted(self, queue: str, messages: int) -> bool:
         """Whether the broker's own statistics have caught up."""
         return bool(self.cluster.get(f"/queues/{VHOST}/{queue}").get("messages") == messages)
 
 
+@pytest.fixture(scope="module")
+def modules() -> Iterator[ModulesThere]:
+    found = ModulesThere(BROKER)
+    yield found
+    found.remove()
+
+
 @pytest.fixture
-def probe(cluster: Cluster) -> Iterator[Probe]:
+def probe(cluster: Cluster, modules: ModulesThere) -> Iterator[Probe]:
     """The module; afterwards the broker is as it was before."""
-    module = Probe(cluster)
+    module = Probe(cluster, modules)
     before = module.definitions()
     yield module
     # What a failed test left behind in its queues goes with the vhost.

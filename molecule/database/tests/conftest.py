@@ -29,6 +29,8 @@ ORDER = (
     "test_others",
 )
 FIRST_WITH_CHANGES = ORDER.index("test_leaving")
+# What the module decides, whatever the server's version is: with the second one, only when there is time.
+THOROUGH = ("test_leaving", "test_bad_input", "test_backup")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,6 +41,7 @@ def server_of(item: pytest.Item) -> str:
     return str(item.callspec.params.get("server", "")) if hasattr(item, "callspec") else ""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def is_wanted(item: pytest.Item) -> bool:
         marker = item.get_closest_marker("servers")
@@ -49,6 +52,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return server_of(item), ORDER.index(name) if name in ORDER else FIRST_WITH_CHANGES - 0.5
 
     items[:] = sorted(filter(is_wanted, items), key=position)
+    for item in items:
+        if item.path.stem in THOROUGH and server_of(item) != SERVERS[0]:
+            item.add_marker(pytest.mark.thorough)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -74,5 +80,6 @@ def cluster(server: Server, kept: dict[str, Any], tmp_path_factory: pytest.TempP
     """The cluster, which uses the server at the latest now."""
     found = Cluster(server, tmp_path_factory.mktemp(server.name), kept)
     if not found.is_used():
-        found.succeed(name="site.yml")
+        # What the brokers have does not depend on it, and the tests are the proof.
+        found.succeed("--tags", "celery,postgresql,code", name="site.yml")
     return found

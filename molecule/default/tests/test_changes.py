@@ -52,14 +52,15 @@ def test_a_removed_host_and_a_renamed_queue_and_back(on, rows, playbook, smaller
     # A host that leaves is stopped by whoever takes it away: nothing contacts it any more.
     assert on("worker2").run("systemctl stop 'fileshelf-*'").rc == 0
 
-    done = playbook(*smaller, alone=True)
+    # What is looked at here is the proof.
+    done = playbook(*smaller, "--skip-tags", "verify", alone=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert address not in who_may_log_in(rows)
     assert consumers(on)["inbox"] == 1 and not consumers(on).get("intake")
     assert "inbox" in worker_permissions(on) and "intake" not in worker_permissions(on)
     assert "celery,inbox" in command_line(on)
 
-    done = playbook()
+    done = playbook("--skip-tags", "verify")
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert address in who_may_log_in(rows)
     assert consumers(on)["intake"] == 2 and not consumers(on).get("inbox")

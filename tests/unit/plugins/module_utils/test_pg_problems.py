@@ -174,6 +174,8 @@ def test_the_server_must_know_the_authority_of_the_certificates() -> None:
     assert "its ssl_ca_file is /etc/ca.pem and does not hold it" in told
     both = base64.b64encode((pem(b"theirs") + "# next\n" + pem(b"ours").replace("\n", "\r\n")).encode()).decode()
     assert problems(certificate, state(settings={"ssl_ca_file": "/etc/ca.pem"}, authorities=both)) == []
+    # The file is the caller's own business.
+    assert not problems(wanted(**given, certificate_authority=None), state(**without))
     (told,) = problems(wanted(**given, certificate_authority="nonsense"), state())
     assert "certificate_authority holds no certificate" in told
     # Behind a pooler, it is the pooler that sees certificates.
