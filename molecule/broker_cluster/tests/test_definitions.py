@@ -109,7 +109,8 @@ class Probe:
 
     def is_counted(self) -> bool:
         """Whether the broker's statistics know every queue of the vhost."""
-        return all("messages" in queue for queue in self.cluster.get("/queues") or [] if queue["vhost"] == VHOST)
+        found = self.cluster.get("/queues")
+        return found is not None and all("messages" in queue for queue in found if queue["vhost"] == VHOST)
 
     def counted(self, queue: str, messages: int) -> bool:
         """Whether the broker's own statistics have caught up."""
