@@ -83,7 +83,7 @@ class Services:
     """The processes of the cluster, host by host."""
 
     def release(self, name: str = WORKERS[0]) -> str:
-        """The release that a host is switched to."""
+        """The release that a host is switched to, as it runs: 4f2c, or 4f2c.2 when it came back."""
         return Path(on(name, f"readlink {ROOT}/current").strip()).name
 
     def instances(self, name: str, pattern: str = "worker-*@*") -> dict[str, Instance]:
