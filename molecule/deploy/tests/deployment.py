@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import quote
 
 import testing
@@ -36,7 +36,7 @@ VARIABLES: dict[str, Any] = yaml.safe_load(
     (PROJECT / "molecule" / "deploy" / "inventory" / "group_vars" / "all.yml").read_text()
 )
 PATIENCE = 90.0
-SAMPLE_SECONDS = 1.5
+SAMPLE_SECONDS = 1.0
 
 
 def secret(name: str) -> str:
@@ -136,6 +136,9 @@ print(json.dumps(sorted(found)))
 """
 
 
+CONSUMERS = f"/consumers/{quote(NAME, safe='')}"
+
+
 class Broker:
     """The broker as its management API shows it."""
 
@@ -144,20 +147,20 @@ class Broker:
         self.addresses = {name: address(name) for name in (CORE, *WORKERS)}
         self.names = {address: name for name, address in self.addresses.items()}
 
-    def ask(self, path: str, login: tuple[str, str] | None = None) -> tuple[int, Any]:
-        """Status and answer; login: another one than the administrator's. Status 0 is no answer."""
-        user, password = login or (f"{NAME}-admin", secret("broker_admin"))
-        given = {
+    def login(self) -> dict[str, Any]:
+        """How a script on its host reaches the API."""
+        return {
             "host": "127.0.0.1",
             "port": MANAGEMENT_PORT,
             "ca_file": "/etc/rabbitmq/tls/ca.pem",
-            "user": user,
-            "password": password,
-            "method": "GET",
-            "path": path,
-            "body": None,
+            "user": f"{NAME}-admin",
+            "password": secret("broker_admin"),
             "seconds": 5,
         }
+
+    def ask(self, path: str) -> tuple[int, Any]:
+        """Status and answer. Status 0 is no answer."""
+        given = {**self.login(), "method": "GET", "path": path, "body": None}
         try:
             status, text = script_on(CORE, source("broker_cluster", "api.py"), given, seconds=15)
         except subprocess.TimeoutExpired:
@@ -166,9 +169,11 @@ class Broker:
 
     def consumers(self) -> dict[str, set[str]] | None:
         """Queue -> the hosts that consume it; None when the broker does not say."""
-        status, answer = self.ask(f"/consumers/{quote(NAME, safe='')}")
-        if status != 200:
-            return None
+        status, answer = self.ask(CONSUMERS)
+        return self.hosts_of(answer) if status == 200 else None
+
+    def hosts_of(self, answer: Any) -> dict[str, set[str]]:
+        """Queue -> hosts, of an answer of the API."""
         found: dict[str, set[str]] = {queue: set() for queue in QUEUES}
         for consumer in answer:
             # A socket of both families writes an IPv4 address in its own way.
@@ -202,32 +207,35 @@ class Watch:
 
     @contextlib.contextmanager
     def over(self, what: str, queues: Sequence[str] = QUEUES) -> Iterator[None]:
-        ended = threading.Event()
         known, begun = len(self.gaps), self.moments
-        thread = threading.Thread(target=self.look_until, args=(ended, what, queues), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join(60)
+        argv = ["docker", "exec", "-i", container(CORE), "python3", "-c", source("deploy", "sampler.py")]
+        given = {**self.broker.login(), "path": CONSUMERS, "every": SAMPLE_SECONDS}
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sampler:
+            assert sampler.stdin
+            sampler.stdin.write(json.dumps(given) + "\n")
+            sampler.stdin.flush()
+            reader = threading.Thread(target=self.read, args=(sampler.stdout, what, queues), daemon=True)
+            reader.start()
+            try:
+                yield
+            finally:
+                # It looks once more, and ends.
+                sampler.stdin.close()
+                reader.join(60)
+        assert sampler.returncode == 0
         assert self.moments > begun, f"nobody could tell who consumed during: {what}"
         assert self.gaps[known:] == []
 
-    def look_until(self, ended: threading.Event, what: str, queues: Sequence[str]) -> None:
-        while True:
-            # One more look after the end.
-            is_last = ended.is_set()
-            found = self.broker.consumers()
-            if found is None:
+    def read(self, lines: IO[str], what: str, queues: Sequence[str]) -> None:
+        for line in lines:
+            moment, answer = json.loads(line)
+            if answer is None:
                 self.unanswered += 1
-            else:
-                self.moments += 1
-                if lacking := [queue for queue in queues if not found[queue]]:
-                    self.gaps.append((what, time.time(), lacking))
-            if is_last:
-                return
-            ended.wait(SAMPLE_SECONDS)
+                continue
+            self.moments += 1
+            found = self.broker.hosts_of(answer)
+            if lacking := [queue for queue in queues if not found[queue]]:
+                self.gaps.append((what, moment, lacking))
 
 
 class Tree:

@@ -10,9 +10,13 @@ from testing import wait_for
 
 # Play -> seconds after its beginning.
 MOMENTS = {"Release": 1.5, "Build": 4.0, "Set up": 0.5, "Start": 2.0, "Switch": 0.5}
+# Nothing runs yet that could be harmed.
+EARLY = ("Release", "Build", "Set up")
 
 
-@pytest.mark.parametrize("play", MOMENTS)
+@pytest.mark.parametrize(
+    "play", [pytest.param(play, marks=[pytest.mark.thorough] if play in EARLY else []) for play in MOMENTS]
+)
 def test_tasks_run_on(stream, services, broker, tree, watch, seconds, play):
     tree.edition("F")
     begun = time.monotonic()
@@ -51,6 +55,7 @@ def test_a_rebooted_host_runs_the_current_release_only(traffic, services, broker
     assert wait_for(lambda: broker.served_by(*WORKERS), 60), broker.consumers()
 
 
+@pytest.mark.thorough
 def test_a_further_deploy_changes_nothing(traffic, succeed, untouched):
     output = succeed(what="nothing to do")
     assert is_unchanged(output), output[-3000:]

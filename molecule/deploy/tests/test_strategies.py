@@ -9,6 +9,8 @@ import pytest
 from deployment import CORE, KINDS, NAME, ROOT, WORKERS, on, variables, workers_with
 from testing import message, wait_for
 
+# Each waits for the long tasks of the stream to end.
+pytestmark = pytest.mark.thorough
 STRATEGIES = workers_with(steady={"strategy": "rolling"}, quick={"strategy": "restart"})
 ENVIRONMENT = {"LEDGER_SEASON": "winter"}
 
