@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 import time
@@ -84,35 +85,60 @@ def test_a_deploy_that_was_over_is_no_killed_one(deployment: Any, playbook: Path
 
 
 class Broker:
-    def __init__(self, *answers: dict[str, set[str]] | None) -> None:
-        self.answers = list(answers)
+    def login(self) -> dict[str, str]:
+        return {}
 
-    def consumers(self) -> dict[str, set[str]] | None:
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-
-SERVED: dict[str, set[str]] = {"celery": {"worker1"}, "long": {"worker2"}, "numbers": {"worker1", "worker2"}}
+    def hosts_of(self, answer: dict[str, list[str]]) -> dict[str, set[str]]:
+        return {queue: set(hosts) for queue, hosts in answer.items()}
 
 
-def test_a_moment_without_a_consumer_is_seen(deployment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployment, "SAMPLE_SECONDS", 0.01)
-    watch = deployment.Watch(Broker(SERVED, None, {**SERVED, "numbers": set()}, SERVED))
+# The sampler without a broker: what it is given is what it sees, and the last of it once more at the end.
+SAMPLER = """
+import json, sys
+sys.stdin.readline()
+answers = json.loads(sys.argv[1])
+for answer in answers:
+    print(json.dumps([1.0, answer]), flush=True)
+sys.stdin.read()
+print(json.dumps([2.0, answers[-1]]), flush=True)
+"""
+SERVED = {"celery": ["worker1"], "long": ["worker2"], "numbers": ["worker1", "worker2"]}
+LACKING: dict[str, list[str]] = {**SERVED, "numbers": []}
+
+
+def sees(*answers: dict[str, list[str]] | None) -> list[str]:
+    return [sys.executable, "-c", SAMPLER, json.dumps(answers)]
+
+
+def test_a_moment_without_a_consumer_is_seen(deployment: Any) -> None:
+    watch = deployment.Watch(Broker())
+    watch.command = sees(SERVED, None, LACKING, SERVED)
     with pytest.raises(AssertionError), watch.over("a deploy"):
-        time.sleep(0.3)
-    ((what, _moment, lacking),) = watch.gaps
-    assert (what, lacking, watch.unanswered) == ("a deploy", ["numbers"], 1)
+        pass
+    ((what, moment, lacking),) = watch.gaps
+    assert (what, moment, lacking, watch.unanswered) == ("a deploy", 1.0, ["numbers"], 1)
     # What was seen before is no fault of what is watched now; and there is a look after the end.
     moments = watch.moments
+    watch.command = sees(SERVED)
     with watch.over("the next one"):
         pass
-    assert watch.moments > moments
-    watch.broker = Broker({**SERVED, "numbers": set()})
+    assert watch.moments == moments + 2
+    watch.command = sees(LACKING)
     with watch.over("of one kind", ("celery", "long")):
         pass
 
 
 def test_nobody_saw_is_not_nothing_happened(deployment: Any) -> None:
-    with pytest.raises(AssertionError, match="nobody could tell"), deployment.Watch(Broker(None)).over("a deploy"):
+    watch = deployment.Watch(Broker())
+    watch.command = sees(None)
+    with pytest.raises(AssertionError, match="nobody could tell"), watch.over("a deploy"):
+        pass
+
+
+def test_a_sampler_that_fails_is_told(deployment: Any) -> None:
+    watch = deployment.Watch(Broker())
+    watch.command = [sys.executable, "-c", "import sys; sys.stdin.readline(); sys.exit(3)"]
+    with pytest.raises(AssertionError), watch.over("a deploy"):
         pass
 
 
