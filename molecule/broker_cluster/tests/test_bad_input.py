@@ -136,6 +136,7 @@ def test_another_cookie_is_stated(playbook, cluster, on, untouched):
 
 
 @pytest.mark.long
+@pytest.mark.thorough
 def test_a_half_joined_node_is_stated_and_not_reset(playbook, succeed, cluster, on):
     host = on("broker3")
     others = [name for name in BROKERS if name != "broker3"]

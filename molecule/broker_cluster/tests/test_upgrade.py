@@ -34,6 +34,7 @@ def offered(on) -> Iterator[object]:
     offer("")
 
 
+@pytest.mark.thorough
 def test_a_jump_that_is_not_supported_is_refused(offered, playbook, untouched, on):
     before = installed(on)
     offered("9.1.0-1")

@@ -30,7 +30,7 @@ ORDER = (
 )
 FIRST_WITH_CHANGES = ORDER.index("test_leaving")
 # What the module decides, whatever the server's version is: with the second one, only when there is time.
-THOROUGH = ("test_leaving", "test_bad_input", "test_backup")
+THOROUGH = ("test_leaving", "test_faulty_line", "test_outage", "test_bad_input", "test_backup")
 
 
 def pytest_configure(config: pytest.Config) -> None:
