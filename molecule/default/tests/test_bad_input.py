@@ -19,6 +19,7 @@ def override(tmp_path, inventory: dict) -> list[str]:
     return ["-i", str(path)]
 
 
+@pytest.mark.thorough
 def test_an_application_module_that_does_not_exist(playbook, untouched):
     text = message(playbook(*CODE, "-e", "celery_app=fileshelf.missing:app"))
     assert "celery_app is fileshelf.missing:app" in text and "cannot import it on" in text

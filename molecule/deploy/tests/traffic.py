@@ -69,7 +69,8 @@ class Traffic:
 
     def let_go(self, where: str) -> None:
         """The long tasks of this condition may end."""
-        query(NAME, f"INSERT INTO ledger_gates SELECT DISTINCT number FROM ledger_tasks WHERE {where}", CORE)
+        gates = f"SELECT DISTINCT number FROM ledger_tasks WHERE {where}"
+        query(NAME, f"INSERT INTO ledger_gates {gates} ON CONFLICT DO NOTHING", CORE)
 
     def stop(self) -> None:
         on(CORE, f"systemctl stop {UNIT}")
