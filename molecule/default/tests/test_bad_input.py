@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
+import pytest
 from conftest import PROJECT, container, message, reference_cluster_only
 
 # Each of them costs a run of the playbook.
