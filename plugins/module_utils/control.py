@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from . import control_script
 from .control_process import Done
-from .units import RUNNING, STARTING, UNIT_NAME, trim
+from .units import RUNNING, STARTING, UNIT_NAME, UnitsError, shown, trim
 
 ACTIONS = ("inspect", "cancel_consumers", "add_consumers", "wait_idle", "revoke")
 NODE_NAME = re.compile(r"[^@\s]+@[^@\s]+")
@@ -120,17 +120,15 @@ def repeated(names: Iterable[str]) -> list[str]:
 
 
 def parse_units(output: str, names: list[str]) -> dict[str, UnitState]:
-    """The blocks of `systemctl show`, which come in the order of the names."""
-    blocks = [block for block in re.split(r"\n[ \t]*\n", output.strip("\n")) if block.strip()]
-    if len(blocks) != len(names):
-        raise ControlError(f"systemctl show answered for {len(blocks)} of {len(names)} units: {', '.join(names)}")
-    found = {}
-    for name, block in zip(names, blocks, strict=True):
-        value = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        found[name] = UnitState(
-            value.get("LoadState", ""), value.get("ActiveState", ""), int(value.get("MainPID") or 0)
-        )
-    return found
+    """What `systemctl show` tells of these units."""
+    try:
+        units = shown(output, names)
+    except UnitsError as error:
+        raise ControlError(str(error)) from error
+    return {
+        name: UnitState(value.get("LoadState", ""), value.get("ActiveState", ""), int(value.get("MainPID") or 0))
+        for name, value in units.items()
+    }
 
 
 def is_dead(state: UnitState) -> bool:

@@ -331,14 +331,21 @@ def unread(name: str, files: list[str], directory: str = "/etc/systemd/system") 
     return any(str(path) not in files for path in Path(directory, f"{name}.d").glob("*.conf"))
 
 
-def parse_show(output: str, names: list[str]) -> dict[str, Unit]:
-    """The blocks of `systemctl show`, which come in the order of the names."""
+def shown(output: str, names: list[str]) -> dict[str, dict[str, str]]:
+    """Unit -> its properties: the blocks of `systemctl show`, which come in the order of the names."""
     blocks = [block for block in re.split(r"\n[ \t]*\n", output.strip("\n")) if block.strip()]
     if len(blocks) != len(names):
         raise UnitsError(f"systemctl show answered for {len(blocks)} of {len(names)} units: {', '.join(names)}")
+    return {
+        name: dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        for name, block in zip(names, blocks, strict=True)
+    }
+
+
+def parse_show(output: str, names: list[str]) -> dict[str, Unit]:
+    """What `systemctl show` tells of these units."""
     units = {}
-    for name, block in zip(names, blocks, strict=True):
-        value = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+    for name, value in shown(output, names).items():
         files = [value.get("FragmentPath", ""), *value.get("DropInPaths", "").split()]
         units[name] = Unit(
             name,
