@@ -37,6 +37,8 @@ MORE: dict[str, Any] = {
     "celery_credentials": {"token": "hunter2", "a.pem": "hunter2\n"},
     "celery_log_retention": 14,
     "celery_directories": ["/srv/shop-data"],
+    "worker_child_frozen_seconds": 17,
+    "worker_loop_stalled_seconds": 0,
 }
 PLAY = """
 - hosts: mq
@@ -173,3 +175,13 @@ def test_credentials_and_the_journal_are_for_every_service(unit: str, plain: Pat
     assert "hunter2" not in (full / f"{unit}@.service").read_text()
     assert values(plain, unit, "LoadCredential") == values(plain, unit, "LogNamespace") == []
     assert values(plain, unit, "RequiresMountsFor") == ["/opt/shop /var/lib/shop"]
+
+
+def test_the_agent_is_told_how_long_it_waits(plain: Path, full: Path) -> None:
+    def told(folder: Path) -> list[str]:
+        return re.findall(
+            r"CELERY_AGENT_(?:CHILD_FROZEN|LOOP_STALLED)=\S+", (folder / "worker-plain@.service").read_text()
+        )
+
+    assert told(plain) == ["CELERY_AGENT_CHILD_FROZEN=60", "CELERY_AGENT_LOOP_STALLED=300"]
+    assert told(full) == ["CELERY_AGENT_CHILD_FROZEN=17", "CELERY_AGENT_LOOP_STALLED=0"]
