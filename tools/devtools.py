@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 PATIENCE = 60.0
+# A window in which pages show all that they have for a large screen.
+WINDOW = (1280, 900)
 # What the loop of a waiting test leaves between two looks at the page.
 EVERY = 0.25
 
@@ -124,6 +126,7 @@ class Page:
             self.call(f"{domain}.enable")
         if login:
             self.call("Fetch.enable", handleAuthRequests=True)
+        self.size(*WINDOW)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         return self.wire.call(method, self.session, **params)
@@ -201,12 +204,12 @@ class Page:
         """Press the left button of the mouse on an element."""
         place = self.evaluate(
             f"(found => {{ if (!found) return null; found.scrollIntoView({{block: 'center'}});"
-            " const box = found.getBoundingClientRect();"
+            " const box = found.getBoundingClientRect(); if (!box.width || !box.height) return null;"
             " return {x: box.x + box.width / 2, y: box.y + box.height / 2} })"
             f"(document.querySelector({json.dumps(selector)}))"
         )
         if not place:
-            raise BrowserError(f"there is no {selector} on the page")
+            raise BrowserError(f"there is no {selector} on the page, or it is not shown")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
 

@@ -43,14 +43,14 @@ def wait_for_workers(page: Page, count: int) -> dict[str, str]:
 
 def go_to_tasks(page: Page) -> None:
     page.click(".navbar-nav a[href$='/tasks']")
-    page.wait_for("document.querySelector('#tasks-table_wrapper')", PATIENCE)
+    assert page.wait_for("!!document.querySelector('#tasks-table_wrapper')", PATIENCE), page.text()
 
 
 def show_only(page: Page, state: str) -> None:
     """Press the button above the table."""
-    page.click(f".task-state-filter[data-task-state={state}]")
+    page.click(f".task-state-filter[data-task-state='{state}']")
     others = f"[...document.querySelectorAll('#tasks-table .badge')].filter(badge => badge.textContent != '{state}')"
-    page.wait_for(f"document.querySelector('#tasks-table .badge') && {others}.length == 0", PATIENCE)
+    page.wait_for(f"!!document.querySelector('#tasks-table .badge') && {others}.length == 0", PATIENCE)
 
 
 def tasks(page: Page) -> list[dict[str, str]]:
