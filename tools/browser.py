@@ -139,7 +139,7 @@ def end(process: subprocess.Popen[bytes], home: Path) -> None:
 def opened(*, authorities: Sequence[Path] = (), addresses: Mapping[str, str] | None = None) -> Iterator[Browser]:
     """A browser that trusts these authorities and finds these names; afterwards neither process nor file remains."""
     found = ensure()
-    with tempfile.TemporaryDirectory(prefix="celery-cluster-browser-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="celery-cluster-browser-") as name:
         home = Path(name)
         (home / "tmp").mkdir()
         trust(home, authorities)

@@ -17,7 +17,7 @@ from devtools import Page
 from process import logged, tail, termination_as_exit, tools_environment
 
 SCENARIO = "operations"
-TESTS = "test_page_of_a_playbook or test_flower_is_photographed"
+TESTS = "test_pictures"
 NAMES = ("plan", "status", "flower")
 SHELF = CACHE / "pictures"
 DOCS = CHECKOUT / "docs"
@@ -54,7 +54,7 @@ def molecule(*arguments: str, extra: dict[str, str] | None = None) -> None:
 def photograph() -> None:
     for name in NAMES:
         (SHELF / f"{name}.png").unlink(missing_ok=True)
-    molecule("verify", extra={"PYTEST_ADDOPTS": f"-k '{TESTS}'"})
+    molecule("verify", extra={"PYTEST_ADDOPTS": f"-k {TESTS}"})
 
 
 def keep(names: tuple[str, ...] = NAMES) -> None:
