@@ -8,6 +8,7 @@ import os
 import selectors
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -102,8 +103,10 @@ class Wire:
 
     def close(self) -> None:
         self.selector.close()
-        self.commands.close()
-        self.messages.close()
+        for pipe in (self.commands, self.messages):
+            # What could not be written to a browser that is gone is not written now either.
+            with suppress(OSError):
+                pipe.close()
 
 
 class Page:

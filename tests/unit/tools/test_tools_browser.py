@@ -197,6 +197,15 @@ def test_a_browser_that_is_silent_or_gone_is_an_error(peer: Peer) -> None:
         peer.wire.call("X.y")
 
 
+def test_the_pipes_of_a_browser_that_is_gone_are_closed(peer: Peer) -> None:
+    peer.commands.close()
+    for _attempt in range(2):
+        with pytest.raises(BrowserError, match="the browser is gone"):
+            peer.wire.call("X.y")
+    peer.wire.close()
+    assert peer.wire.commands.closed and peer.wire.messages.closed
+
+
 def test_an_answer_of_several_parts_is_put_together(peer: Peer) -> None:
     text = json.dumps({"id": 1, "result": {"value": "x" * 10}}).encode() + b"\0"
 
