@@ -46,7 +46,7 @@ scenario: setup ## One molecule scenario: make scenario S=debian13
 test: setup ## Everything: lint, unit, sanity and all scenarios (THOROUGH=1: also what takes longest)
 	@$(BIN)/python tools/test.py
 
-pictures: setup ## Photograph the plan of the demo into docs/plan.png (needs Chromium)
+pictures: setup ## Photograph Flower, the status and the plan of the scenario operations into docs/ (needs Chromium)
 	@$(BIN)/python tools/pictures.py
 
 lock: setup ## Compile tools.lock from pyproject.toml, for all supported Pythons
