@@ -10,7 +10,8 @@ DOCUMENTATION = r"""
 module: nginx_site
 short_description: Have nginx serve one file of configuration
 description:
-  - Writes the file, has nginx test it, and puts back what was there when nginx refuses it. The service goes on meanwhile.
+  - Writes the file, has nginx test it, and puts back what was there when nginx refuses it. The service goes
+    on meanwhile.
   - Starts and enables nginx, or has it load the file and what else it reads when one of them changed since it last did.
     It is never restarted.
   - A reload that nginx did not follow fails the task.

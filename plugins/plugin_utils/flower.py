@@ -65,7 +65,7 @@ DECIDED = {
     "FLOWER_UNIX_SOCKET": "remove it: nginx and the checks reach Flower by flower_backend_port",
     "FLOWER_URL_PREFIX": "write flower_url_prefix instead",
     "FLOWER_XHEADERS": "remove it: flower_proxy decides it",
-    **{variable: "write flower_oauth.instance instead" for variable in OWN_INSTANCES.values()},
+    **dict.fromkeys(OWN_INSTANCES.values(), "write flower_oauth.instance instead"),
 }
 
 

@@ -71,7 +71,8 @@ def probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> lis
 
 def _flower_probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a host tries at each page of Flower that it reaches."""
-    site, found = model["flower_site"], []
+    site = model["flower_site"]
+    found: list[dict[str, Any]] = []
     if host not in model["release_hosts"]:
         return found
     for monitor in model["flower"]:
