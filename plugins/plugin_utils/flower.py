@@ -38,6 +38,7 @@ OWN_INSTANCES = {
     "gitlab": "FLOWER_GITLAB_OAUTH_DOMAIN",
     "okta": "FLOWER_OAUTH2_OKTA_BASE_URL",
 }
+OAUTH_KEYS = frozenset({"provider", "key", "secret", "emails", "redirect_uri", "instance"})
 CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 #: Somebody of a domain. Some of what an address may hold looks like an expression and is left out.
 PERSON = re.compile(r"[A-Za-z0-9!#%&'+/=_~-]+(\.[A-Za-z0-9!#%&'+/=_~-]+)*", re.ASCII)
@@ -234,6 +235,9 @@ def _check_oauth(settings: Mapping[str, Any], problems: Problems) -> None:
 
 def _incomplete(oauth: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Key, what is wrong, and what to write instead. The values of key and secret are not told."""
+    for key in oauth:
+        if key not in OAUTH_KEYS:
+            yield str(key), "is no key of it", f"write one of {', '.join(sorted(OAUTH_KEYS))}"
     provider = str(oauth.get("provider") or "")
     if provider not in PROVIDERS and not CLASS.fullmatch(provider):
         yield "provider", f"is {shown(provider)}", f"write {', '.join(PROVIDERS)}, or the class of one of your own"
