@@ -102,7 +102,7 @@ def test_who_runs_what() -> None:
 
 
 def test_the_page_of_flower_has_a_name_on_its_host_alone() -> None:
-    cluster = model(flower_server_name="flower.example.org", flower_port=443)
+    cluster = model(settings__flower_server_name="flower.example.org", settings__flower_port=443)
     hosts = {name for name, known in cluster["hosts"].items() if "flower.example.org" in known["names"]["dns"]}
     assert hosts == {"mon"}
     assert (cluster["flower_site"]["name"], cluster["flower_site"]["port"]) == ("flower.example.org", 443)
