@@ -1,4 +1,4 @@
-"""Flower behind nginx, as HTTP shows it: who gets in, what is closed, what only reads, and what goes on when something breaks."""
+"""Flower behind nginx, as HTTP shows it: who gets in, what is closed, what only reads, and what survives a fault."""
 
 from __future__ import annotations
 
@@ -281,8 +281,8 @@ def test_the_page_of_the_package_is_closed():
 def expired() -> tuple[bytes, bytes]:
     """Certificate and key, by the cluster's own authority, that ended yesterday."""
     authority = x509.load_pem_x509_certificate((SECRETS / "ca" / "ca.pem").read_bytes())
-    signer = serialization.load_pem_private_key((SECRETS / "ca" / "ca.key").read_bytes(), None)
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.timezone.utc)
+    signer = serialization.load_pem_private_key((SECRETS / "ca" / "key.pem").read_bytes(), None)
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
     day = datetime.timedelta(days=1)
     builder = (
         x509.CertificateBuilder()
@@ -328,12 +328,9 @@ def without_flower(tmp_path: Path) -> Path:
     """The inventory with nobody in the group flower."""
     folder = tmp_path / "inventory"
     shutil.copytree(INVENTORY, folder)
-    for file in folder.glob("*.yml"):
-        text = yaml.safe_load(file.read_text())
-        children = text.get("all", {}).get("children", {})
-        if "flower" in children:
-            children["flower"] = {"hosts": {}}
-            file.write_text(yaml.safe_dump(text))
+    hosts = yaml.safe_load((folder / "hosts").read_text())
+    hosts["all"]["children"]["flower"] = {"hosts": {}}
+    (folder / "hosts").write_text(yaml.safe_dump(hosts))
     return folder
 
 
