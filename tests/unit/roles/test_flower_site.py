@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
+import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 TEMPLATE = CHECKOUT / "roles" / "flower" / "templates" / "nginx.conf.j2"
@@ -112,3 +116,98 @@ def test_nginx_takes_it(changes: dict[str, Any], tmp_path: Path) -> None:
         ["nginx", "-t", "-q", "-p", tmp_path, "-c", "nginx.conf"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+# --------------------------------------------------------------------------------------------------
+# With the variables of the roles, as Ansible has them
+
+PLAY = """
+- hosts: mon
+  gather_facts: false
+  vars_files: {files}
+  tasks:
+    - ansible.builtin.import_role: {{name: taskfleet.celery_cluster.celery, tasks_from: variables}}
+    - ansible.builtin.copy:
+        dest: "{{{{ out }}}}/{{{{ item.name }}}}.json"
+        content: "{{{{ {{'site': lookup('ansible.builtin.template', template), 'environment': __flower_environment,
+                        'url': __flower_check_url}} | to_json }}}}"
+        mode: "0600"
+      delegate_to: localhost
+      vars:
+        flower_proxy: "{{{{ item.proxy }}}}"
+        flower_auth: "{{{{ item.auth }}}}"
+        flower_read_only: "{{{{ item.read_only }}}}"
+        flower_listen_address: "{{{{ item.listen }}}}"
+      loop:
+        - {{name: default, proxy: nginx, auth: basic, read_only: true, listen: 127.0.0.1}}
+        - {{name: alone, proxy: none, auth: basic, read_only: false, listen: "::"}}
+        - {{name: oauth, proxy: nginx, auth: oauth, read_only: true, listen: 192.0.2.1}}
+"""
+GIVEN = {
+    "flower_url_prefix": "f",
+    "flower_password": "fl0wer 'pass",
+    "celery_broker_flower_password": "br0ker-flower-pass",
+    "flower_settings": {"FLOWER_MAX_TASKS": 7},
+    "flower_oauth": {"provider": "google", "key": "id", "secret": "theirs", "emails": ["*@example.org"]},
+}
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("flower")
+    files = [str(CHECKOUT / "roles" / "flower" / kind / "main.yml") for kind in ("defaults", "vars")]
+    groups = ("rabbitmq", "postgresql", "celery_workers", "flower")
+    variables = {"celery_name": "shop", "celery_app": "x", "celery_workers": {"default": {"queues": ["celery"]}}}
+    hosts = {"hosts": {"mon": {"celery_address": "192.0.2.1"}}}
+    inventory = {"all": {**hosts, "children": {group: {"hosts": {"mon": None}} for group in groups}, "vars": variables}}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    (folder / "play.yml").write_text(PLAY.format(files=json.dumps(files)))
+    (folder / "ansible.cfg").write_text("[defaults]\n")
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin{os.pathsep}/bin",
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+        "ANSIBLE_HOME": str(folder / "ansible"),
+        "ANSIBLE_REMOTE_TMP": str(folder / "tmp"),
+        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
+        "ANSIBLE_INJECT_FACT_VARS": "false",
+    }
+    extra = json.dumps({"out": str(folder), "template": str(TEMPLATE), **GIVEN})
+    command = ["ansible-playbook", "-i", "hosts.yml", "play.yml", "-e", extra]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in ("default", "alone", "oauth")}
+
+
+def test_flower_behind_nginx_is_on_the_loopback_address_and_only_shows(rendered: dict[str, dict[str, Any]]) -> None:
+    found = rendered["default"]["environment"]
+    assert {name: str(found[name]) for name in ("FLOWER_ADDRESS", "FLOWER_PORT", "FLOWER_READ_ONLY")} == {
+        "FLOWER_ADDRESS": "127.0.0.1",
+        "FLOWER_PORT": "5556",
+        "FLOWER_READ_ONLY": "true",
+    }
+    assert found["FLOWER_BASIC_AUTH"] == "admin:fl0wer 'pass"
+    assert (found["FLOWER_URL_PREFIX"], str(found["FLOWER_MAX_TASKS"])) == ("f", "7")
+    assert "FLOWER_CERTFILE" not in found and "FLOWER_AUTH" not in found
+    site = rendered["default"]["site"]
+    assert "    listen 127.0.0.1:5555 ssl;" in site and location(site, "/f/")
+    assert "    ssl_certificate /etc/shop-cluster/tls/cert.pem;" in site
+    assert re.search(r"server_name mon .*192\.0\.2\.1.*;", site)
+    assert rendered["default"]["url"] == "https://127.0.0.1:5555/f"
+
+
+def test_flower_alone_has_tls_of_its_own(rendered: dict[str, dict[str, Any]]) -> None:
+    found = rendered["alone"]["environment"]
+    assert (found["FLOWER_ADDRESS"], str(found["FLOWER_PORT"]), found["FLOWER_READ_ONLY"]) == ("::", "5555", "false")
+    assert found["FLOWER_CERTFILE"] == "/var/lib/shop/flower/tls/cert.pem" and "FLOWER_XHEADERS" not in found
+    assert rendered["alone"]["url"] == "https://127.0.0.1:5555/f"
+
+
+def test_a_login_elsewhere_takes_the_place_of_the_password(rendered: dict[str, dict[str, Any]]) -> None:
+    found = rendered["oauth"]["environment"]
+    assert found["FLOWER_AUTH"] == ".*@example.org" and "FLOWER_BASIC_AUTH" not in found
+    assert found["FLOWER_OAUTH2_REDIRECT_URI"] == "https://mon:5555/f/login"
+    assert len(found["FLOWER_COOKIE_SECRET"]) > 15
+    assert "    listen 192.0.2.1:5555 ssl;" in rendered["oauth"]["site"]
+    assert rendered["oauth"]["url"] == "https://192.0.2.1:5555/f"
