@@ -58,6 +58,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+path:
+  description: The file.
+  returned: success
+  type: str
 """
 
 import os
@@ -104,7 +108,7 @@ def main() -> None:
     except (SiteError, OSError) as error:
         module.fail_json(msg=f"{path}: {error}")
     diff = {"before": before, "after": wanted, "before_header": str(path), "after_header": str(path)}
-    module.exit_json(changed=changed, diff=diff)
+    module.exit_json(changed=changed, path=str(path), diff=diff)
 
 
 if __name__ == "__main__":
