@@ -107,12 +107,18 @@ def present(nginx: Nginx, path: Path, content: str, files: Sequence[str], check:
         return stale or not service.active or not service.enabled
     if not service.enabled:
         nginx.control("enable")
-    if not service.active:
-        nginx.control("start")
-    elif stale:
-        if not changed:
-            _refuse_fault(nginx, "nothing was changed")
-        nginx.reload(service.pid)
+    try:
+        if not service.active:
+            nginx.control("start")
+        elif stale:
+            if not changed:
+                _refuse_fault(nginx, "nothing was changed")
+            nginx.reload(service.pid)
+    except SiteError:
+        # A port that another service has shows now only. With this file the next start of nginx would fail.
+        if changed:
+            _put_back(path, before)
+        raise
     return stale or not service.active or not service.enabled
 
 
@@ -146,11 +152,15 @@ def _replace(nginx: Nginx, path: Path, before: str | None, content: str) -> None
     _write(path, content)
     fault = nginx.fault()
     if fault:
-        if before is None:
-            path.unlink()
-        else:
-            _write(path, before)
+        _put_back(path, before)
         raise SiteError(f"nginx refuses the new {path}, so the one before is there again: {fault}")
+
+
+def _put_back(path: Path, before: str | None) -> None:
+    if before is None:
+        path.unlink()
+    else:
+        _write(path, before)
 
 
 def _is_newer(files: Sequence[str], workers: dict[int, float]) -> bool:

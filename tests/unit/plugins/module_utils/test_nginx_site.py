@@ -131,9 +131,14 @@ def test_a_reload_that_nginx_does_not_follow_fails(host: Host, site: Path) -> No
     host.follows = False
     with pytest.raises(SiteError, match="did not take its configuration"):
         present(host.nginx(), site, "one", [], check=False)
-    # The next run tries again.
+    # So that nginx starts at the next boot, and the next run tries again.
+    assert not site.exists()
     host.follows = True
     assert present(host.nginx(), site, "one", [], check=False) is True
+    host.follows = False
+    with pytest.raises(SiteError, match="did not take its configuration"):
+        present(host.nginx(), site, "two", [], check=False)
+    assert site.read_text() == "one"
 
 
 def test_a_service_that_does_not_start_fails(host: Host, site: Path) -> None:
