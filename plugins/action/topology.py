@@ -34,8 +34,10 @@ SETTINGS = (
     "code_source_path",
     "code_source_ssh_port",
     "code_source_user",
+    "flower_auth",
     "flower_listen_address",
     "flower_port",
+    "flower_proxy",
 )
 
 

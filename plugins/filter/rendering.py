@@ -12,6 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils.broker_state import rabbitmq_desired
+from ..plugin_utils.flower import oauth_environment
 from ..plugin_utils.links import canaries, deserted_queues, probes
 from ..plugin_utils.releases import release_instance, release_of
 from ..plugin_utils.text import (
@@ -49,6 +50,7 @@ class FilterModule:
             "deserted_queues": deserted_queues,
             "env_file": _reported(env_file),
             "management_url": _reported(management_url),
+            "oauth_environment": _reported(oauth_environment),
             "own_files": own_files,
             "probes": probes,
             "rabbitmq_desired": _reported(rabbitmq_desired),

@@ -207,3 +207,23 @@ def authentication_request(body: bytes) -> str:
         raise WireError("an authentication request of the wrong length")
     (kind,) = struct.unpack(">I", body[:4])
     return _AUTHENTICATION.get(kind, f"asks this address for authentication of kind {kind}")
+
+
+# --------------------------------------------------------------------------------------------------
+# HTTP
+
+# The status line begins so: HTTP/1.1 401
+HTTP_STATUS = 12
+
+
+def http_get(host: str, port: int, path: str) -> bytes:
+    name = f"[{host}]" if ":" in host else host
+    return f"GET {path} HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n".encode("ascii")
+
+
+def http_status(answer: bytes) -> int:
+    """The number in the first line of an answer."""
+    version, _space, status = answer.partition(b" ")
+    if not version.startswith(b"HTTP/") or len(status) != 3 or not status.isdigit():
+        raise WireError("the server does not speak HTTP")
+    return int(status)

@@ -420,6 +420,25 @@ def postgres_plaintext_refused(probe: dict[str, Any]) -> Answer:
 
 
 # --------------------------------------------------------------------------------------------------
+# HTTPS
+
+
+def https_refused(probe: dict[str, Any]) -> Answer:
+    """A page that is not shown to who asks without a login: the status says that the door was the reason."""
+    wanted = probe["statuses"]
+    with Link(probe) as link:
+        link.start_tls(_trusting(probe))
+        link.send(wire.http_get(link.server_name, link.port, probe["path"]))
+        status = wire.http_status(link.up_to(wire.HTTP_STATUS))
+    said = f"{probe['path']} answers {status}"
+    if status in wanted:
+        return Answer(True, said)
+    if 200 <= status < 300:
+        return Answer(False, f"{probe['path']} is open: {status}")
+    return Answer(False, f"refused for another reason: {said}, and not {' or '.join(map(str, wanted))}")
+
+
+# --------------------------------------------------------------------------------------------------
 
 REFUSED, ACCEPTED = "refused", "accepted"
 
@@ -439,6 +458,7 @@ KINDS: dict[str, Kind] = {
     "amqp_password_refused": Kind(amqp_password_refused, REFUSED, ("ca_file",)),
     "amqp_wrong_password": Kind(amqp_wrong_password, REFUSED, ("ca_file", "username")),
     "amqp_login": Kind(amqp_login, ACCEPTED, ("ca_file", "username", "password", "vhost")),
+    "https_refused": Kind(https_refused, REFUSED, ("ca_file", "path", "statuses")),
     "postgres_certificate": Kind(postgres_certificate, ACCEPTED, ("ca_file",)),
     "postgres_refused": Kind(postgres_refused, REFUSED, ("ca_file", "username", "database")),
     "postgres_plaintext_refused": Kind(postgres_plaintext_refused, REFUSED, ("username", "database")),

@@ -34,6 +34,7 @@ options:
           - V(amqp_password_refused), the broker offers a login by certificate and no other.
           - V(amqp_wrong_password), the broker answers a wrong password with 403 ACCESS_REFUSED.
           - V(amqp_login), the broker accepts the password and opens the vhost.
+          - V(https_refused), O(probes[].path) answers with one of O(probes[].statuses) to a client without a login.
           - V(postgres_certificate), the same as V(tls_certificate) for a database.
           - V(postgres_refused), the database refuses this address because of its C(pg_hba.conf), before it asks for
             a password.
@@ -49,6 +50,7 @@ options:
           - amqp_password_refused
           - amqp_wrong_password
           - amqp_login
+          - https_refused
           - postgres_certificate
           - postgres_refused
           - postgres_plaintext_refused
@@ -100,6 +102,13 @@ options:
       database:
         description: Database that the PostgreSQL checks ask for.
         type: str
+      path:
+        description: Path that V(https_refused) asks for.
+        type: str
+      statuses:
+        description: Statuses of HTTP by which V(https_refused) is refused.
+        type: list
+        elements: int
       source_address:
         description: Address of this host to connect from. Without it, the system chooses.
         type: str
@@ -202,6 +211,8 @@ ARGUMENTS = {
             "password": {"type": "str", "no_log": True},
             "vhost": {"type": "str"},
             "database": {"type": "str"},
+            "path": {"type": "str"},
+            "statuses": {"type": "list", "elements": "int"},
             "source_address": {"type": "str"},
             "timeout": {"type": "float", "default": 5},
         },

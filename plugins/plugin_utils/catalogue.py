@@ -784,6 +784,45 @@ CATALOGUE: dict[str, Kind] = {
         "systemd hands at most 1 MiB to a service, and would not start it with more. Larger files belong to "
         "celery_config_files.",
     ),
+    "CC660": Kind(
+        ERROR,
+        "Whom Flower lets in is no address",
+        "flower_oauth.emails lists addresses, or *@ and a domain. Flower calls its option a regular expression and "
+        "compares text since release 1.2: an anchored expression lets nobody in. Releases before took it as one "
+        "without an end, so that .*@example.org let ann@example.org.evil.net in.",
+    ),
+    "CC661": Kind(
+        ERROR,
+        "A domain beside other addresses",
+        "Flower takes a list of addresses, or everybody of one domain.",
+    ),
+    "CC662": Kind(
+        ERROR,
+        "The login of Flower by OAuth is not complete",
+        "A provider wants to know who asks (key, secret) and where the browser returns to (redirect_uri, always by "
+        "HTTPS, because the address carries what opens the door).",
+    ),
+    "CC663": Kind(
+        ERROR,
+        "A variable of Flower that the role decides",
+        "Set beside the role's own variables it would open what these close, or be overlooked by nginx and the checks.",
+    ),
+    "CC664": Kind(
+        ERROR,
+        "Flower's page cannot be there",
+        "Addresses, names, ports and the prefix become part of nginx's configuration and of the page's address.",
+    ),
+    "CC665": Kind(
+        ERROR,
+        "Neither an address nor a network",
+        "Who may read /metrics and /healthcheck without a login is known by its address. A network has no bits "
+        "behind its mask.",
+    ),
+    "CC666": Kind(
+        WARNING,
+        "Settings of a login that is not used",
+        "flower_oauth has a meaning with flower_auth: oauth only.",
+    ),
     # --- 7: paths ----------------------------------------------------------------------------------------------------
     "CC701": Kind(
         ERROR,

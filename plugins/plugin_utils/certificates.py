@@ -100,7 +100,8 @@ def _used_names(model: Mapping[str, Any], host: str) -> list[str]:
         # Its node is rabbit@<this name>.
         names.append(model["broker_nodes"][host].partition("@")[2])
     if host in model["flower"]:
-        names.append(LOOPBACK)
+        own = (model.get("flower_site") or {}).get("name")
+        names += [LOOPBACK, *([own] if own else [])]
     return names
 
 

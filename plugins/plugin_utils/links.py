@@ -11,6 +11,8 @@ from typing import Any
 
 from .broker_users import CERTIFICATE, PASSWORD
 from .databases import ACCESS, NO_POOLER
+from .flower import NGINX, OAUTH, may_read_metrics
+from .ports import FLOWER
 
 #: A loopback address that no inventory names: a login from it stands for a login from a stranger.
 STRANGER = "127.99.99.99"
@@ -64,7 +66,46 @@ def probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> lis
         for broker in model["brokers"]:
             target = {**common, "to": broker, "host": model["hosts"][broker]["address"]}
             found += _broker_probes(model, host, target, links)
-    return [*found, *_database_probes(model, host, links)]
+    return [*found, *_database_probes(model, host, links), *_flower_probes(model, host, links)]
+
+
+def _flower_probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a host tries at each page of Flower that it reaches."""
+    site = model["flower_site"]
+    found: list[dict[str, Any]] = []
+    if host not in model["release_hosts"]:
+        return found
+    for monitor in model["flower"]:
+        known = model["hosts"][monitor]
+        is_open = any(port["purpose"] == FLOWER for port in known["ports"])
+        if not is_open and host != monitor:
+            continue
+        target = {
+            "from": host,
+            "to": monitor,
+            "host": _own_page(site["listen"]) if host == monitor else known["address"],
+            "port": site["port"],
+            "ca_file": links["ca_file"],
+        }
+        prefix = f"/{site['prefix']}" if site["prefix"] else ""
+        # Who is not logged in is asked for a password, or sent to whom Flower asks.
+        statuses = [302] if site["auth"] == OAUTH else [401]
+        page = {**target, "check": "https_refused", "path": f"{prefix}/workers", "statuses": statuses}
+        found.append({**page, "name": "Flower without a login"})
+        if host != monitor and site["proxy"] == NGINX and not may_read_metrics(site, model["hosts"][host]["addresses"]):
+            found.append(
+                {**page, "name": "metrics of Flower, not allowed", "path": f"{prefix}/metrics", "statuses": [403]}
+            )
+    return found
+
+
+def _own_page(listen: str) -> str:
+    """Where the host of Flower finds the page itself: its certificate is valid for the loopback address as well."""
+    try:
+        address = ipaddress.ip_address(listen)
+    except ValueError:
+        return LOOPBACK
+    return LOOPBACK if address.is_unspecified else listen
 
 
 def _database_probes(model: Mapping[str, Any], host: str, links: Mapping[str, Any]) -> list[dict[str, Any]]:

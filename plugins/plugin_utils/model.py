@@ -152,6 +152,7 @@ class Cluster:
     database_clients, database_owners: who may log in as the user, and who as the owner: the submitter.
     database_users: the hosts of a release whose processes connect to the database.
     database_connections: the most that all clients open at once.
+    flower_site: where Flower's page is, and what it answers to whom; empty without a host of Flower.
     prepared_hosts: all on which the roles work as root: every host but that of an existing database server alone.
     """
 
@@ -188,6 +189,7 @@ class Cluster:
     database_users: tuple[str, ...]
     database_connections: int
     prepared_hosts: tuple[str, ...]
+    flower_site: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Lists and mappings only, as JSON and Jinja have them."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .databases import ACCESS, CERTIFICATE, NO_POOLER, owner_name
+from .flower import NGINX, OAUTH
 from .ports import DISTRIBUTION
 from .text import table
 
@@ -153,7 +154,8 @@ def _services(model: Mapping[str, Any], settings: Mapping[str, Any], host: str) 
         add("beat", "beat", f"{name}-beat@{RELEASE}.service", "sends the periodic tasks")
     if host in _names(model.get("flower")):
         place = f"{_text(settings.get('flower_listen_address'))} port {_text(settings.get('flower_port'))}"
-        add("flower", "Flower", f"{name}-flower@{RELEASE}.service", f"listens on {place.strip()}")
+        listener = "nginx" if settings.get("flower_proxy") == NGINX else "listens"
+        add("flower", "Flower", f"{name}-flower@{RELEASE}.service", f"{listener} on {place.strip()}")
     for kind in _runs(model, host):
         worker = model["workers"][kind]
         pool = _text(worker.get("pool")) or "prefork"
@@ -233,7 +235,7 @@ def _links(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
             host,
             settings.get("flower_port"),
             "HTTPS",
-            "basic auth",
+            "OAuth" if settings.get("flower_auth") == OAUTH else "basic auth",
             "yes, cluster's authority",
         )
     return rows

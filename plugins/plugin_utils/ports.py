@@ -11,11 +11,13 @@ from typing import Any
 from .addresses import OWN_NAMES, is_loopback
 from .brokers import is_cluster
 from .databases import ACCESS, NO_POOLER, POOLER_PORT, SERVER_PORT
+from .flower import BACKEND_PORT, NGINX
 from .model import Cluster, Port
 from .problems import Problems
 
 AMQP, MANAGEMENT, DISTRIBUTION, METRICS = "AMQP", "management API", "distribution", "metrics of the broker"
 DATABASE, POOLER, SSH, FLOWER = "PostgreSQL", "pooler of PostgreSQL", "SSH", "Flower"
+BACKEND = "Flower behind nginx"
 
 #: Purpose -> its variable, what the variable is without a word, and the variable that says who may connect.
 VARIABLES = {
@@ -27,9 +29,11 @@ VARIABLES = {
     POOLER: ("postgresql_pooler_port", POOLER_PORT, "postgresql_listen_addresses"),
     SSH: ("code_source_ssh_port", 22, ""),
     FLOWER: ("flower_port", 5555, "flower_listen_address"),
+    # Always on the loopback address: nobody sets this one.
+    BACKEND: ("flower_backend_port", BACKEND_PORT, "flower_backend_address"),
 }
 #: What is not said for the address means every address, except for Flower.
-LISTENS = {"flower_listen_address": "127.0.0.1"}
+LISTENS = {"flower_listen_address": "127.0.0.1", "flower_backend_address": "127.0.0.1"}
 
 
 def open_ports(host: str, cluster: Cluster, settings: Mapping[str, Any]) -> tuple[Port, ...]:
@@ -45,7 +49,8 @@ def _services(host: str, cluster: Cluster, settings: Mapping[str, Any]) -> Itera
     if host == cluster.database:
         purposes += [DATABASE, *([] if cluster.database_pooler == NO_POOLER else [POOLER])]
     purposes += [SSH] if host == cluster.source else []
-    purposes += [FLOWER] if host in cluster.flower else []
+    if host in cluster.flower:
+        purposes += [FLOWER, *([BACKEND] if settings.get("flower_proxy", NGINX) == NGINX else [])]
     for purpose in purposes:
         variable, default, listen = VARIABLES[purpose]
         port = settings.get(variable, default)

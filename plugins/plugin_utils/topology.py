@@ -29,6 +29,7 @@ from .databases import (
     prepared,
     server_port,
 )
+from .flower import check_flower, flower_site
 from .groups import check_groups
 from .identities import check_identities
 from .log import check_log
@@ -61,6 +62,7 @@ def build(inventory: Inventory, problems: Problems) -> Cluster | None:
     check_log(inventory, problems)
     check_unit_options(inventory, problems)
     check_source(inventory, problems)
+    check_flower(inventory, problems)
     workers = read_workers(inventory.settings.get("celery_workers"), inventory, problems)
     check_queue_type(inventory, problems)
     check_queues(workers, inventory, problems)
@@ -96,12 +98,21 @@ def _cluster(
     brokers, database = tuple(members["rabbitmq"]), _first(members["postgresql"])
     settings, nodes = inventory.settings, node_names(brokers, inventory)
     addresses = tuple(hosts[broker].address for broker in brokers if broker in hosts)
+    site = flower_site(settings) if flower else {}
+    own_names = {
+        name: [
+            # A broker answers to its node's name and to the one name of all brokers, Flower to that of its page.
+            *([nodes[name].partition("@")[2], broker_name(settings)] if name in nodes else []),
+            *([str(site["name"])] if name in flower else []),
+        ]
+        for name in hosts
+    }
     known = {}
     for name, host in hosts.items():
         identities = _identities(name, worker_hosts, producers, flower)
         known[name] = replace(
             host,
-            names=_names(host.names, nodes[name], broker_name(settings)) if name in nodes else host.names,
+            names=_names(host.names, *own_names[name]),
             identities=identities,
             broker_users=users_of_host(name, identities, settings),
             broker_addresses=rotated(addresses, name),
@@ -142,6 +153,7 @@ def _cluster(
         database_users=releases if database else (),
         database_connections=0,
         prepared_hosts=prepared(everyone, members, releases, settings),
+        flower_site=site,
     )
     budget = database_budget(cluster, inventory)
     return replace(
@@ -151,12 +163,9 @@ def _cluster(
     )
 
 
-def _names(names: Names, node: str, common: str) -> Names:
-    """What a broker's certificate says beside the host's own names: the one name of all brokers, and its node's."""
-    short = node.partition("@")[2]
-    return replace(
-        names, dns=tuple(dict.fromkeys((*names.dns, *(name for name in (short, common) if is_host_name(name)))))
-    )
+def _names(names: Names, *more: str) -> Names:
+    """What a host's certificate says beside the host's own names."""
+    return replace(names, dns=tuple(dict.fromkeys((*names.dns, *(name for name in more if is_host_name(name))))))
 
 
 def _address(hosts: Mapping[str, Host], name: str | None) -> str | None:

@@ -15,7 +15,9 @@ import docs
 from common import CHECKOUT
 
 ROLES = docs.role_directories(CHECKOUT)
-SECRET_NAME = re.compile(r"password|celery_result_backend_url$|celery_(environment|credentials)$|flower_settings$")
+SECRET_NAME = re.compile(
+    r"password|celery_result_backend_url$|celery_(environment|credentials)$|flower_(settings|oauth)$"
+)
 
 
 def names(paths: list[Path]) -> list[str]:

@@ -12,6 +12,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.taskfleet.celery_cluster.plugins.filter import rendering
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils import (
     broker_state,
+    flower,
     links,
     releases,
     text,
@@ -35,6 +36,7 @@ def test_the_filters_are_the_functions_of_the_model() -> None:
         links.canaries,
         links.deserted_queues,
         links.probes,
+        flower.oauth_environment,
         releases.release_instance,
         releases.release_of,
         text.broker_url,

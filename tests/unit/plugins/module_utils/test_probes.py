@@ -465,6 +465,47 @@ def test_postgres_refused_verifies_the_server(serve: Serve, pki: Any, closed_por
     assert complaint(probe("postgres_refused", closed_port, ca_file=pki.ca, **WHO)) == "Connection refused"
 
 
+def page(status: bytes, asked: list[bytes] | None = None) -> Callable[[socket.socket], None]:
+    def handler(connection: socket.socket) -> None:
+        request = connection.recv(1000)
+        if asked is not None:
+            asked.append(request)
+        connection.sendall(status)
+
+    return handler
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_page_behind_a_login(serve: Serve, pki: Any, status: int) -> None:
+    asked: list[bytes] = []
+    port = serve(over_tls(pki.context, page(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status, asked)))
+    row = probe("https_refused", port, ca_file=pki.ca, path="/f/workers", statuses=[401, 403])
+    assert refusal(row) == f"/f/workers answers {status}"
+    assert asked == [b"GET /f/workers HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % port]
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", "/m is open: 200"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "refused for another reason: /m answers 502, and not 403"),
+        (b"AMQP\x00\x00\x09\x01 403", "the server does not speak HTTP"),
+        (b"HTTP/1.1", "the server does not speak HTTP"),
+        (b"", "the server does not speak HTTP"),
+    ],
+)
+def test_another_answer_is_not_a_closed_page(serve: Serve, pki: Any, answer: bytes, detail: str) -> None:
+    port = serve(over_tls(pki.context, page(answer)))
+    assert complaint(probe("https_refused", port, ca_file=pki.ca, path="/m", statuses=[403])) == detail
+
+
+def test_a_closed_page_is_that_of_a_server_with_the_right_certificate(serve: Serve, pki: Any, closed_port: int) -> None:
+    port = serve(over_tls(pki.context, page(b"HTTP/1.1 403 No\r\n\r\n")))
+    wanted = {"ca_file": pki.ca, "path": "/m", "statuses": [403]}
+    assert "certificate not accepted" in complaint(probe("https_refused", port, server_name="other.org", **wanted))
+    assert complaint(probe("https_refused", closed_port, **wanted)) == "Connection refused"
+
+
 def test_the_source_address_is_used(serve: Serve, pki: Any) -> None:
     seen = []
 

@@ -44,6 +44,7 @@ def cluster(
     brokers = list(changes.pop("brokers", ["mq"]))
     workers = list(changes.pop("workers", ["w1"]))
     groups = {"rabbitmq": brokers, "postgresql": ["db"] if database else [], "celery_workers": workers}
+    groups["flower"] = list(changes.pop("flower", []))
     names = dict.fromkeys(["mq", "db", "w1", *workers, *brokers[1:]])
     hosts = {name: {"celery_address": address.format(number)} for number, name in enumerate(names, start=1)}
     settings = {
@@ -244,3 +245,42 @@ def test_a_client_known_by_name_lets_no_host_of_the_inventory_in() -> None:
     model = cluster()
     model["database_clients"] = [{"name": "celery_allowed_clients", "cidr": "client.example.org"}]
     assert database_probes(model, "w1") == [OWN[0], NO_RIGHT, ELSEWHERE]
+
+
+# --------------------------------------------------------------------------------------------------
+# Flower
+
+
+def page_probes(asked_from: str, **settings: Any) -> list[tuple[Any, ...]]:
+    model = cluster(flower=["w1"], workers=["w1", "w2"], **settings)
+    return [
+        (one["to"], one["host"], one["port"], one["path"], one["statuses"])
+        for one in probes(model, asked_from, LINKS)
+        if one["check"] == "https_refused"
+    ]
+
+
+def test_a_page_of_flower_wants_a_login_and_hides_its_metrics() -> None:
+    own = ("w1", "127.0.0.1", 5555, "/workers", [401])
+    assert page_probes("w1") == [own]
+    # Nobody else reaches it.
+    assert page_probes("w2") == []
+    opened = {"flower_listen_address": "0.0.0.0", "flower_port": 443, "flower_url_prefix": "f"}
+    address = "192.0.2.3"
+    assert page_probes("w1", **opened) == [("w1", "127.0.0.1", 443, "/f/workers", [401])]
+    login = ("w1", address, 443, "/f/workers", [401])
+    assert page_probes("w2", **opened) == [login, ("w1", address, 443, "/f/metrics", [403])]
+    assert page_probes("w2", **opened, flower_metrics_allowed=["192.0.2.0/24"]) == [login]
+    assert page_probes("w2", **opened, flower_proxy="none") == [login]
+    assert page_probes("w1", flower_listen_address=address)[0][1] == address
+
+
+def test_a_page_with_a_login_elsewhere_sends_there() -> None:
+    oauth = {"provider": "google", "key": "k", "secret": "s", "emails": ["*@example.org"]}
+    assert page_probes("w1", flower_auth="oauth", flower_oauth=oauth) == [("w1", "127.0.0.1", 5555, "/workers", [302])]
+
+
+def test_the_module_takes_the_probes_of_flower() -> None:
+    model = cluster(flower=["w1"], workers=["w1", "w2"], flower_listen_address="0.0.0.0")
+    result = ArgumentSpecValidator(ARGUMENTS).validate({"probes": probes(model, "w2", LINKS)})
+    assert result.error_messages == []

@@ -172,6 +172,16 @@ def test_a_flower_that_listens_on_its_own_host_is_reached_by_ssh() -> None:
     assert [link["from"] for link in content["links"] if link["kind"] == "browser"] == ["browser, by SSH"]
 
 
+def test_who_serves_flower_and_how_to_log_in() -> None:
+    def seen(**more: str) -> tuple[str, str]:
+        content = plan(model(), {**SETTINGS, **more})
+        (service,) = next(row["services"] for row in content["hosts"] if row["host"] == "mon")
+        return service["detail"], next(link["identity"] for link in content["links"] if link["kind"] == "browser")
+
+    assert seen(flower_proxy="none", flower_auth="basic") == ("listens on 0.0.0.0 port 5555", "basic auth")
+    assert seen(flower_proxy="nginx", flower_auth="oauth") == ("nginx on 0.0.0.0 port 5555", "OAuth")
+
+
 @pytest.mark.parametrize(
     ("options", "slots"), [({}, 8), ({"pool": "solo"}, 2), ({"autoscale": [1, 3]}, 6), ({"concurrency": 1}, 2)]
 )

@@ -78,6 +78,7 @@ def test_several_brokers_talk_to_each_other() -> None:
         ("app", {"code_source_ssh_port": 2222}, {"SSH": 2222}),
         ("mon", {}, {}),
         ("mon", {"flower_listen_address": "::", "flower_port": 80}, {"Flower": 80}),
+        ("mon", {"flower_listen_address": "::", "flower_proxy": "none"}, {"Flower": 5555}),
     ],
 )
 def test_the_variables_decide(host: str, settings: dict[str, Any], expected: dict[str, int]) -> None:
@@ -99,6 +100,9 @@ def test_two_services_on_one_port_are_refused() -> None:
             "CC119 error: db: postgresql_pooler_port is 5432, which is the port of PostgreSQL (celery_database_port) "
             "on the same host: write another one"
         )
+    for more in ({"flower_port": 5556}, {"flower_backend_port": 5555}):
+        assert [one[:11] for one in read(ONE, **more)[1]] == ["CC119 error", "CC119 error"]
+        assert read(ONE, flower_proxy="none", **more)[1] == []
     # Each on an address of its own.
     apart = {"flower_port": 5671, "flower_listen_address": "127.0.0.1"}
     assert read({**ONE, "flower": ["mq1"]}, **apart)[1] == []

@@ -101,6 +101,14 @@ def test_who_runs_what() -> None:
     json.dumps(cluster)
 
 
+def test_the_page_of_flower_has_a_name_on_its_host_alone() -> None:
+    cluster = model(settings__flower_server_name="flower.example.org", settings__flower_port=443)
+    hosts = {name for name, known in cluster["hosts"].items() if "flower.example.org" in known["names"]["dns"]}
+    assert hosts == {"mon"}
+    assert (cluster["flower_site"]["name"], cluster["flower_site"]["port"]) == ("flower.example.org", 443)
+    assert model(groups__flower=[])["flower_site"] == {}
+
+
 def test_without_source_and_beat_a_worker_submits_the_proof() -> None:
     assert model(groups__celery_source=[])["submitter"] == "app"
     cluster = model(groups__celery_source=[], groups__celery_beat=[])

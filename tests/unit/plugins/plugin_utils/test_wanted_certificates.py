@@ -84,6 +84,13 @@ def test_from_elsewhere_only_names_in_use_are_needed(
     assert (leaf["names"], leaf["usages"]) == (names, usages)
 
 
+def test_the_page_of_flower_may_have_a_name_of_its_own() -> None:
+    named = model(flower_site={"name": "flower.example.org"})
+    for host, expected in (("fl", True), ("mq1", False)):
+        (leaf,) = wanted(host, named, source="files")
+        assert ("flower.example.org" in leaf["names"]) is expected
+
+
 def test_files_are_needed_only_where_something_is_served() -> None:
     assert wanted("w1", source="files") == []
     # The command brings the authority as well, which every host needs.
