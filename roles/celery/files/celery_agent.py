@@ -274,6 +274,7 @@ def on_beat_init_anyway(sender=None, **_):
 # --- the ticks of beat -----------------------------------------------------------------------------------------------
 
 
+@guarded
 def watch_beat(scheduler):
     """Note every tick, whatever the class of the scheduler.
 
