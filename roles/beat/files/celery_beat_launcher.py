@@ -399,7 +399,19 @@ class Launcher:
         with contextlib.suppress(Exception):
             self.agent.state.scheduler = None  # its pulse has nothing more to say
             self.agent.notify("STATUS=" + status)
-        threading.Thread(target=end_soon, name="celery-beat-end", daemon=True).start()
+        threading.Thread(target=self.end_soon, name="celery-beat-end", daemon=True).start()
+
+    def end_soon(self):
+        with contextlib.suppress(OSError):
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        self.leave()
+
+    def leave(self):
+        """The way out is over, whatever else Celery has on its mind. A psql that waits for its server would stay."""
+        with contextlib.suppress(OSError):
+            self.session.process.kill()
+        os._exit(EXIT_LOST)
 
     def run(self, beat, start):
         """In the place of Service.start: the application is loaded, and no schedule is open yet."""
@@ -413,15 +425,7 @@ class Launcher:
             return start(beat)
         finally:
             if self.lease.lost:
-                # The way out is over, whatever else Celery has on its mind.
-                os._exit(EXIT_LOST)
-
-
-def end_soon():
-    with contextlib.suppress(OSError):
-        os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE)
-    os._exit(EXIT_LOST)
+                self.leave()
 
 
 @contextlib.contextmanager
