@@ -149,6 +149,7 @@ class Session:
         if patience is None:
             patience = PATIENCE if self.backend else PATIENCE_TO_CONNECT
         self.count += 1
+        self.said = []
         mark = f"beat{self.count}"
         question = f"SELECT '{mark}', pg_backend_pid(), {select_list};\n"
         try:
@@ -166,7 +167,7 @@ class Session:
             if fields[0] == mark:
                 break
             if not fields[0].startswith("beat"):
-                self.said = [*self.said[-5:], line]
+                self.said = [*self.said[:5], line]
         if len(fields) < 3 or not fields[1].isdigit():
             raise LostError("psql answered " + repr(one_line(line)))
         if self.backend not in ("", fields[1]):
@@ -200,7 +201,7 @@ class Session:
                 self.said += [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
 
     def reason(self, otherwise):
-        return one_line(" ".join(self.said[-3:])) or otherwise
+        return one_line(" ".join(self.said[:2])) or otherwise
 
     def try_lock(self):
         """(whether the lock is ours now, the name of the host whose it is otherwise)."""
