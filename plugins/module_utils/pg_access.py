@@ -85,8 +85,9 @@ class Access:
         return self._read(), text
 
     def _names(self) -> Names:
-        # Behind a pooler, the server sees no clients of the user.
-        return resolve(client for client in self.wanted.clients if client.owner or not self.wanted.pooler)
+        # Behind a pooler, the server sees no clients of the user but those that go past it.
+        clients = self.wanted.clients
+        return resolve(client for client in clients if client.owner or client.direct or not self.wanted.pooler)
 
     def _stale(self, state: State) -> tuple[list[str], list[str]]:
         """The files that are newer than the server's last look at them, and those that nobody can judge."""

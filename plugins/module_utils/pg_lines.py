@@ -54,7 +54,7 @@ def _entries(wanted: Wanted) -> Iterator[Entry]:
     for client in wanted.clients:
         if client.owner:
             yield Entry(client.name, "hostssl", databases, (wanted.owner,), client.address, SCRAM)
-        elif not wanted.pooler:
+        elif client.direct or not wanted.pooler:
             method = CERTIFICATE if wanted.certificate else SCRAM
             yield Entry(client.name, "hostssl", databases, (wanted.user,), client.address, method)
 

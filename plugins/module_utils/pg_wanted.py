@@ -25,6 +25,7 @@ class Client:
     name: str
     address: str  # a network or the name of a host
     owner: bool  # whether it logs in as the owner
+    direct: bool = False  # whether it logs in as the user to the server itself, although there is a pooler
 
     @property
     def is_host_name(self) -> bool:
@@ -84,7 +85,8 @@ def wanted_from(options: Mapping[str, Any]) -> Wanted:
         passwords=passwords,
         certificate=certificate,
         clients=tuple(
-            Client(entry["name"], _address(entry["address"]), entry["role"] == "owner") for entry in options["clients"]
+            Client(entry["name"], _address(entry["address"]), entry["role"] == "owner", entry["role"] == "direct")
+            for entry in options["clients"]
         ),
         reject_others=options["reject_others"],
         end_sessions=options["end_sessions"],

@@ -106,9 +106,11 @@ options:
         type: str
         required: true
       role:
-        description: The role the client logs in as.
+        description:
+          - The role the client logs in as. V(direct) is the user, too, let in to the server itself also where O(pooler)
+            is set.
         type: str
-        choices: [user, owner]
+        choices: [user, owner, direct]
         default: user
   reject_others:
     description:
@@ -306,7 +308,7 @@ ARGUMENTS: dict[str, Any] = {
         "options": {
             "name": NAME,
             "address": NAME,
-            "role": {"type": "str", "choices": ["user", "owner"], "default": "user"},
+            "role": {"type": "str", "choices": ["user", "owner", "direct"], "default": "user"},
         },
     },
     "reject_others": {"type": "bool", "default": True},

@@ -84,15 +84,18 @@ def database_budget(cluster: Cluster, inventory: Inventory) -> Budget | None:
         )
         for kind, worker in cluster.workers.items()
     ]
-    if cluster.beat:
-        lines.append(Line(f"beat on {cluster.beat}", 1))
+    beats, locks = cluster.beat_hosts, lock_connections(cluster)
+    if beats:
+        lines.append(Line(f"beat on {', '.join(beats)}", len(beats)))
+    if locks:
+        lines.append(Line(f"the lock of beat: {_hosts(locks)}, each 1", locks))
     if cluster.flower:
         lines.append(Line(f"Flower: {_hosts(len(cluster.flower))}, each 1", len(cluster.flower)))
     if cluster.source:
         lines.append(Line(f"the application on {cluster.source} (assumed)", APPLICATION_CONNECTIONS))
     _place, reserved, limit = _database_limits(inventory.settings)
     total = sum(line.connections for line in lines)
-    server = total if cluster.database_pooler == NO_POOLER else _pooler_size(inventory.settings) + OWNER_CONNECTIONS
+    server = total if cluster.database_pooler == NO_POOLER else _pooler_size(inventory.settings) + _past_pooler(cluster)
     if limit is None or cluster.database_mode == ACCESS:
         return Budget(tuple(lines), total, server, None)
     return Budget(tuple(lines), total, server, max(0, limit - reserved))
@@ -102,6 +105,15 @@ def check_budgets(cluster: Cluster, inventory: Inventory, problems: Problems) ->
     _check_database(cluster, inventory, problems)
     _check_session_pooler(cluster, inventory, problems)
     _check_sockets(cluster, inventory, problems)
+
+
+def lock_connections(cluster: Cluster) -> int:
+    """One session on each beat host, of the one that sends and of those that wait. A single one has no lock."""
+    return len(cluster.beat_hosts) if len(cluster.beat_hosts) > 1 else 0
+
+
+def _past_pooler(cluster: Cluster) -> int:
+    return OWNER_CONNECTIONS + lock_connections(cluster)
 
 
 def _hosts(count: int) -> str:
@@ -154,8 +166,10 @@ def _check_database(cluster: Cluster, inventory: Inventory, problems: Problems) 
             f"write {enough} or more, lower the concurrency of the workers, or write transaction into postgresql_pooler"
         )
     elif budget.server > budget.limit:
-        code, size = "CC401", budget.server - OWNER_CONNECTIONS
+        code, locks = "CC401", lock_connections(cluster)
+        size = budget.server - _past_pooler(cluster)
         what += f"; the pooler opens up to {size} (postgresql_pooler_size), and the owner {OWNER_CONNECTIONS} past it"
+        what += f", the lock of beat {locks}" if locks else ""
         instead = f"write {enough} or more, or a smaller postgresql_pooler_size"
     else:
         # The pooler opens no more, however many workers there are.
@@ -187,7 +201,7 @@ def _check_session_pooler(cluster: Cluster, inventory: Inventory, problems: Prob
 def broker_sockets(cluster: Cluster) -> int:
     """The least number of connections the broker must carry when everything runs."""
     workers = sum(len(worker.hosts) for worker in cluster.workers.values())
-    return WORKER_SOCKETS * workers + (1 if cluster.beat else 0) + WORKER_SOCKETS * len(cluster.flower)
+    return WORKER_SOCKETS * workers + len(cluster.beat_hosts) + WORKER_SOCKETS * len(cluster.flower)
 
 
 def _sockets(open_files: int) -> int:

@@ -94,11 +94,6 @@ CATALOGUE: dict[str, Kind] = {
         "Beat has a schedule and no host",
         "celery_settings has a beat_schedule and the group celery_beat is empty: no periodic task would ever be sent.",
     ),
-    "CC113": Kind(
-        WARNING,
-        "Beat runs on the first of several hosts",
-        "Two running beats would send every periodic task twice, so only the first host of the group runs it.",
-    ),
     "CC114": Kind(
         WARNING,
         "Without beat, results are never deleted",
@@ -159,6 +154,12 @@ CATALOGUE: dict[str, Kind] = {
         "With postgresql_mode: access the server is installed, configured and restarted by somebody else. Version, "
         "addresses, settings and certificate are theirs; the number of its connections is asked of the server "
         "itself.",
+    ),
+    "CC125": Kind(
+        ERROR,
+        "Several beat hosts and no database that keeps them apart",
+        "With several hosts in celery_beat one sends, and the others wait for a lock in the cluster's PostgreSQL. "
+        "Without that database every one of them would send every periodic task.",
     ),
     "CC124": Kind(
         WARNING,

@@ -79,6 +79,17 @@ def owners(submitter: str, hosts: Mapping[str, Host]) -> tuple[Client, ...]:
     return tuple(Client(submitter, address) for address in addresses)
 
 
+def lock_clients(beats: Sequence[str], hosts: Mapping[str, Host], settings: Mapping[str, Any]) -> tuple[Client, ...]:
+    """Who needs the server itself although there is a pooler, which would lend the lock's session to others.
+
+    beats: the beat hosts. Only several of them have a lock.
+    """
+    if len(beats) < 2 or pooler(settings) == NO_POOLER:
+        return ()
+    found = [(name, cidr(address)) for name in beats if name in hosts for address in hosts[name].addresses]
+    return tuple(Client(name, address) for name, address in dict.fromkeys(found))
+
+
 def prepared(
     everyone: Sequence[str], members: Mapping[str, Sequence[str]], releases: Sequence[str], settings: Mapping[str, Any]
 ) -> tuple[str, ...]:

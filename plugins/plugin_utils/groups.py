@@ -44,11 +44,11 @@ def check_groups(members: Mapping[str, Sequence[str]], inventory: Inventory, pro
             "is empty and celery_result_backend_url is not set",
             "add the database host to the group, or write the URL of an existing result backend",
         )
-    _check_beat(members["celery_beat"], settings, problems)
+    _check_beat(members["celery_beat"], bool(members["postgresql"]), settings, problems)
     check_results(members["celery_beat"], bool(members["postgresql"]), settings, problems)
 
 
-def _check_beat(beat: Sequence[str], settings: Mapping[str, object], problems: Problems) -> None:
+def _check_beat(beat: Sequence[str], database: bool, settings: Mapping[str, object], problems: Problems) -> None:
     wanted = settings.get("celery_settings")
     if not beat:
         if isinstance(wanted, Mapping) and wanted.get("beat_schedule"):
@@ -58,10 +58,11 @@ def _check_beat(beat: Sequence[str], settings: Mapping[str, object], problems: P
                 "is set and the group celery_beat is empty",
                 "add the host that shall send the periodic tasks to the group celery_beat",
             )
-    elif len(beat) > 1:
+    elif len(beat) > 1 and not database:
         problems.add(
-            "CC113",
+            "CC125",
             "group celery_beat",
-            f"has {len(beat)} hosts; beat runs on {beat[0]} only",
-            "keep one, or leave the others as a note of where it may move",
+            f"has {len(beat)} hosts ({', '.join(beat)}), and the group postgresql is empty, so that no lock keeps them "
+            "from sending every periodic task each",
+            f"keep one of them, for example {beat[0]}, or add the database host to the group postgresql",
         )

@@ -155,7 +155,7 @@ def _other_doors(
         return found
     if model["database_pooler"] == NO_POOLER:
         found.append({**direct, "name": "database login, other database", "database": OTHER_DATABASE})
-    elif not (is_owner and owner == user):
+    elif not (is_owner and owner == user) and not _may_log_in(model.get("lock_clients") or (), model, host):
         found.append({**direct, "name": "database login, past the pooler"})
     return found
 

@@ -152,6 +152,8 @@ class Cluster:
     database_clients, database_owners: who may log in as the user, and who as the owner: the submitter.
     database_users: the hosts of a release whose processes connect to the database.
     database_connections: the most that all clients open at once.
+    beat: where beat runs, the first of beat_hosts. beat_hosts: all that may run it; with several, one sends at a time.
+    lock_clients: who logs in as the user past a pooler: the beat hosts, when a lock decides which of them sends.
     flower_site: where Flower's page is, and what it answers to whom; empty without a host of Flower.
     prepared_hosts: all on which the roles work as root: every host but that of an existing database server alone.
     """
@@ -172,6 +174,7 @@ class Cluster:
     source: str | None
     source_address: str | None
     beat: str | None
+    beat_hosts: tuple[str, ...]
     flower: tuple[str, ...]
     workers: Mapping[str, Worker]
     worker_hosts: tuple[str, ...]
@@ -189,6 +192,7 @@ class Cluster:
     database_users: tuple[str, ...]
     database_connections: int
     prepared_hosts: tuple[str, ...]
+    lock_clients: tuple[Client, ...] = ()
     flower_site: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

@@ -101,9 +101,13 @@ def _runs(model: Mapping[str, Any], host: str) -> list[str]:
 
 def _members(model: Mapping[str, Any]) -> list[str]:
     """Every host that has a job; one whose address is not known yet may be missing among the model's hosts."""
-    listed = [*(model.get("brokers") or []), model.get("database"), model.get("source"), model.get("beat")]
+    listed = [*(model.get("brokers") or []), model.get("database"), model.get("source"), *_beats(model)]
     listed += [*(model.get("flower") or []), *(model.get("worker_hosts") or [])]
     return list(dict.fromkeys(str(host) for host in [*listed, *(model.get("hosts") or {})] if host))
+
+
+def _beats(model: Mapping[str, Any]) -> list[str]:
+    return _names(model.get("beat_hosts") or [host for host in [model.get("beat")] if host])
 
 
 def _known(model: Mapping[str, Any], host: str) -> Mapping[str, Any]:
@@ -150,8 +154,10 @@ def _services(model: Mapping[str, Any], settings: Mapping[str, Any], host: str) 
             add("pooler", "PgBouncer", "pgbouncer.service", f"{mode} pooler, port {port}")
     if host == model.get("source"):
         add("source", "application", "", _text(settings.get("code_source_path")))
-    if host == model.get("beat"):
-        add("beat", "beat", f"{name}-beat@{RELEASE}.service", "sends the periodic tasks")
+    beats = _beats(model)
+    if host in beats:
+        detail = "sends the periodic tasks" if len(beats) == 1 else f"one of {len(beats)}: sends, or waits to take over"
+        add("beat", "beat", f"{name}-beat@{RELEASE}.service", detail)
     if host in _names(model.get("flower")):
         place = f"{_text(settings.get('flower_listen_address'))} port {_text(settings.get('flower_port'))}"
         listener = "nginx" if settings.get("flower_proxy") == NGINX else "listens"
@@ -185,7 +191,7 @@ def _links(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
     flowers, brokers = _names(model.get("flower")), _names(model.get("brokers"))
     users = [("worker", "worker", host) for host in _names(model.get("worker_hosts"))]
     users += [("application", "producer", str(model["source"]))] if model.get("source") else []
-    users += [("beat", "producer", str(model["beat"]))] if model.get("beat") else []
+    users += [("beat", "producer", host) for host in _beats(model)]
     users += [("Flower", "flower", host) for host in flowers]
     for service, identity, host in users:
         for broker in brokers:
@@ -344,7 +350,7 @@ def _access(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
         {**common, "who": _text(client.get("name")), "address": _text(client.get("cidr"))}
         for client in model.get("database_clients") or []
     ]
-    users = [*(model.get("worker_hosts") or []), model.get("source"), model.get("beat"), *(model.get("flower") or [])]
+    users = [*(model.get("worker_hosts") or []), model.get("source"), *_beats(model), *(model.get("flower") or [])]
     listed = {row["who"] for row in rows}
     for host in dict.fromkeys(str(user) for user in users if user):
         if host not in listed and not _known(model, host).get("addresses"):
@@ -353,11 +359,14 @@ def _access(model: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
 
 
 def _direct_access(model: Mapping[str, Any], settings: Mapping[str, Any], common: Row) -> list[Row]:
-    """Who logs in to the server itself: the pooler, and the owner past it."""
-    rows = []
+    """Who logs in to the server itself: the pooler, and past it the lock of beat and the owner."""
+    rows: list[Row] = []
     server, owner = _text(_server_port(model, settings)), owner_name(settings)
     if _has_pooler(model):
         rows.append({**common, "type": "local", "who": "the pooler", "address": SAME_HOST, "port": server})
+        for client in model.get("lock_clients") or []:
+            who = f"{_text(client.get('name'))} (lock of beat)"
+            rows.append({**common, "who": who, "address": _text(client.get("cidr")), "port": server})
     elif owner == common["user"]:
         return []
     submitter = _text(model.get("submitter"))

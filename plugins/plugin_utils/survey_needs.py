@@ -80,7 +80,9 @@ def _database_links(cluster: Mapping[str, Any], host: str, database: str) -> lis
         cluster["database_server_port"],
     )
     found = [Link("database", database, address, port)]
-    if host == cluster["submitter"] and server != port:
+    # The owner's commands, and the lock of beat.
+    direct = {cluster["submitter"], *(client["name"] for client in cluster.get("lock_clients") or ())}
+    if host in direct and server != port:
         found.append(Link("database, past the pooler", database, address, server))
     return found
 

@@ -22,6 +22,7 @@ from .databases import (
     check_databases,
     check_pooled_clients,
     client_port,
+    lock_clients,
     login,
     mode,
     owners,
@@ -85,16 +86,16 @@ def _cluster(
     problems: Problems,
 ) -> Cluster | None:
     placed = {host for worker in workers.values() for host in worker.hosts}
-    source, beat = _first(members["celery_source"]), _first(members["celery_beat"])
+    source, beats = _first(members["celery_source"]), tuple(members["celery_beat"])
     flower = tuple(members["flower"])
     worker_hosts = tuple(host for host in everyone if host in placed)
     users = [*worker_hosts, *members["celery_source"], *members["celery_beat"], *flower]
     clients = read_clients(list(dict.fromkeys(users)), hosts, bool(members["postgresql"]), inventory, problems)
-    releases = tuple(host for host in everyone if host in placed or host in (source, beat) or host in flower)
+    releases = tuple(host for host in everyone if host in placed or host in (source, *beats, *flower))
     if not releases:
         # Nobody runs anything: already told, and there is no cluster to describe.
         return None
-    producers = tuple(host for host in everyone if host in (source, beat))
+    producers = tuple(host for host in everyone if host in (source, *beats))
     brokers, database = tuple(members["rabbitmq"]), _first(members["postgresql"])
     settings, nodes = inventory.settings, node_names(brokers, inventory)
     addresses = tuple(hosts[broker].address for broker in brokers if broker in hosts)
@@ -118,7 +119,7 @@ def _cluster(
             broker_addresses=rotated(addresses, name),
         )
     # Who submits the proof: where the application publishes, else beat, else a worker.
-    submitter = source or beat or releases[0]
+    submitter = source or _first(beats) or releases[0]
     cluster = Cluster(
         name=str(settings.get("celery_name", "")),
         hosts=known,
@@ -135,7 +136,8 @@ def _cluster(
         database_address=_address(hosts, database),
         source=source,
         source_address=_address(hosts, source),
-        beat=beat,
+        beat=_first(beats),
+        beat_hosts=beats,
         flower=flower,
         workers=workers,
         worker_hosts=worker_hosts,
@@ -153,6 +155,7 @@ def _cluster(
         database_users=releases if database else (),
         database_connections=0,
         prepared_hosts=prepared(everyone, members, releases, settings),
+        lock_clients=lock_clients(beats, known, settings) if database else (),
         flower_site=site,
     )
     budget = database_budget(cluster, inventory)

@@ -43,6 +43,11 @@ DECIDED_FOR_WORKERS = {
     "RestartSec": "write worker_restart_seconds instead",
     "WatchdogSec": "write worker_watchdog_seconds instead",
 }
+DECIDED_FOR_BEAT = {
+    **DECIDED,
+    "KillMode": "remove it: the process that holds the lock of beat ends after beat",
+    "WatchdogSec": "write beat_watchdog_seconds instead",
+}
 #: Directives that a kind has an option for -> that option. For all kinds together there is worker_unit_options.
 AS_OPTION = {
     "CPUQuota": "cpu_quota",
@@ -60,7 +65,7 @@ DECIDED_FOR_KINDS = {
 #: Variable of a role -> what is decided for its units.
 VARIABLES: dict[str, Mapping[str, str]] = {
     "worker_unit_options": DECIDED_FOR_WORKERS,
-    "beat_unit_options": DECIDED,
+    "beat_unit_options": DECIDED_FOR_BEAT,
     "flower_unit_options": DECIDED,
 }
 

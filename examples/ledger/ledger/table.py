@@ -1,7 +1,7 @@
 """The tables. `python -m ledger.table` makes them.
 
 ledger_runs has one row for every execution of a number. ledger_tasks has one for every start of a task, and its end is
-written into the same row.
+written into the same row. ledger_ticks has one for every periodic task, however often its message is delivered.
 """
 
 from __future__ import annotations
@@ -40,6 +40,15 @@ CREATE TABLE IF NOT EXISTS ledger_tasks (
     ended timestamptz,
     ended_release text,
     ended_edition text
+)
+"""
+CREATE_TICKS = """
+CREATE TABLE IF NOT EXISTS ledger_ticks (
+    task_id text PRIMARY KEY,
+    sent timestamptz,
+    sender text,
+    host text,
+    started timestamptz NOT NULL
 )
 """
 # A long task that waits for its number to be here ends when somebody says so, and not after some time.
@@ -96,6 +105,7 @@ def main() -> None:
         connection.execute(CREATE)
         connection.execute(CREATE_TASKS)
         connection.execute(CREATE_GATES)
+        connection.execute(CREATE_TICKS)
 
 
 if __name__ == "__main__":

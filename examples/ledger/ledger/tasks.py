@@ -23,6 +23,9 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 END = "UPDATE ledger_tasks SET ended = %s, ended_release = %s, ended_edition = %s WHERE start = %s"
 LOST: dict[str, Any] = {"bind": True, "acks_late": True, "reject_on_worker_lost": True, "ignore_result": True}
+TICK = """
+INSERT INTO ledger_ticks (task_id, sent, sender, host, started) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+"""
 # flaky fails so many times before it succeeds.
 FAILURES = 2
 FLAKY_SECONDS = 2
@@ -83,6 +86,16 @@ def flaky(self, number: int) -> None:
         # A message that was delayed has a longer routing key, whose last word is the queue.
         queue = self.request.delivery_info["routing_key"].rpartition(".")[2]
         raise self.retry(countdown=FLAKY_SECONDS, queue=queue)
+
+
+@app.task(name="ledger.tick", **LOST)
+def tick(self) -> None:
+    """For a schedule: writes down when which host sent it. A message that is delivered again is the same row."""
+    request, sent = self.request, self.request.get("ledger_sent")
+    when = None if sent is None else datetime.fromtimestamp(sent, UTC)
+    host = os.environ.get("CELERY_AGENT_HOST")
+    with kept_by_the_broker():
+        table.execute(TICK, [request.id, when, request.get("ledger_sender"), host, datetime.now(UTC)])
 
 
 @contextmanager

@@ -129,6 +129,7 @@ def test_the_log_is_a_journal_of_its_own(node, release):
 def test_beat_and_flower(node, release):
     beat = unit(node, release, "beat")
     assert beat["Nice"] == "6" and beat["TimeoutStartUSec"] == "1min 40s"
+    assert beat["WatchdogUSec"] == "1min 30s"
     for words in ("--loglevel WARNING", "--scheduler celery.beat:PersistentScheduler", "--max-interval 7"):
         assert words in beat["ExecStart"]
     assert unit(node, release, "flower")["Nice"] == "7"

@@ -130,6 +130,12 @@ class State:
         self.ready = False
         self.stopping = False
         self.consumer = None
+        self.scheduler = None  # of beat
+        self.beat_entries = None  # how many periodic tasks it has
+        self.beat_ticked = 0.0
+        self.beat_ticks = 0
+        self.beat_told = -1  # the count of ticks when the watchdog was answered last
+        self.beat_note = ""  # what the launcher has to say about its lock
         self.trouble = None  # (kind, since, since of any kind)
         self.last_status = ""
         self.watchdog_withheld = False
@@ -244,13 +250,15 @@ def on_beat_init(sender=None, **_):
     if not state.is_main() or state.setting("ROLE") == "worker":  # `worker -B` runs beat inside the worker
         return
     try:
-        entries = len(sender.scheduler.schedule)
-        notify("READY=1", f"STATUS={entries} periodic tasks, release {release()}")
+        state.beat_entries = len(sender.scheduler.schedule)
+        watch_beat(sender.scheduler)
+        state.last_status = beat_status(time.monotonic())
+        notify("READY=1", "STATUS=" + state.last_status)
     except Exception:
         log.exception("beat's status is unknown")
         plain_notify("READY=1")
     state.ready = True
-    if state.watchdog_seconds and not start_pulse():
+    if state.notify_address and not start_pulse():
         disarm_watchdog()
 
 
@@ -261,6 +269,50 @@ def on_beat_init_anyway(sender=None, **_):
         state.ready = True
         if state.watchdog_seconds and not start_pulse():
             disarm_watchdog()
+
+
+# --- the ticks of beat -----------------------------------------------------------------------------------------------
+
+
+@guarded
+def watch_beat(scheduler):
+    """Note every tick, whatever the class of the scheduler.
+
+    A scheduler sleeps until something is due, or max_interval: 300 s of Celery's own, far longer than the watchdog. It
+    wakes up at least twice within the watchdog's time, then, and a tick that finds nothing due costs nothing.
+    """
+    tick = scheduler.tick
+
+    @functools.wraps(tick)
+    def noted(*args, **kwargs):
+        answer = tick(*args, **kwargs)
+        state.beat_ticked = time.monotonic()
+        state.beat_ticks += 1
+        return answer
+
+    if state.watchdog_seconds:
+        longest = state.watchdog_seconds / 2
+        scheduler.max_interval = min(scheduler.max_interval or longest, longest)
+    scheduler.tick = noted
+    state.beat_ticked = time.monotonic()
+    state.scheduler = scheduler
+
+
+def beat_status(now):
+    """For example `active, last tick 3 s ago, 2 periodic tasks, release 4f2c`."""
+    ticked = f"last tick {int(now - state.beat_ticked)} s ago" if state.beat_ticks else "no tick yet"
+    entries = "an unknown number of" if state.beat_entries is None else state.beat_entries
+    note = f", {state.beat_note}" if state.beat_note else ""
+    return f"active, {ticked}, {entries} periodic task{'' if entries == 1 else 's'}, release {release()}{note}"
+
+
+def beat_has_ticked():
+    """Since the watchdog was answered last: systemd counts from then, and a thread of its own says nothing of beat."""
+    if state.scheduler is None:
+        return True
+    has_ticked = state.beat_ticks != state.beat_told
+    state.beat_told = state.beat_ticks
+    return has_ticked
 
 
 @guarded
@@ -375,10 +427,15 @@ def tell_condition(now):
         if status != state.last_status:
             notify("STATUS=" + status)
             state.last_status = status
+    elif state.scheduler is not None:
+        alive = not state.watchdog_seconds or now - state.beat_ticked < state.watchdog_seconds
+        state.last_status = beat_status(now)
+        notify("STATUS=" + state.last_status)
     if not alive and not state.watchdog_withheld:
-        log.error("no task can run (%s): systemd's watchdog is no longer answered", state.last_status)
+        what = "no task can run" if state.scheduler is None else "no periodic task is sent"
+        log.error("%s (%s): systemd's watchdog is no longer answered", what, state.last_status)
     state.watchdog_withheld = not alive
-    if alive and state.watchdog_seconds:
+    if alive and state.watchdog_seconds and beat_has_ticked():
         notify("WATCHDOG=1")
 
 

@@ -31,6 +31,17 @@ def consumer(
     )
 
 
+class Ticking:
+    """A scheduler of any class."""
+
+    def __init__(self) -> None:
+        self.schedule = {"a": 1, "b": 2}
+        self.max_interval = 300
+
+    def tick(self) -> int:
+        return 7
+
+
 CONSUMING = consumer()
 DRAINED = consumer(wanted=(), consumed=())
 SILENT = consumer(consumed=("a",))
@@ -91,8 +102,45 @@ def test_beat_is_told_once_its_schedule_is_open(told: Load, systemd: Systemd) ->
     from celery import signals
 
     told(CELERY_AGENT_ROLE="beat")
-    signals.beat_init.send(sender=Fake(scheduler=SimpleNamespace(schedule={"a": 1, "b": 2})))
-    assert systemd.receive(1) == ["READY=1", "STATUS=2 periodic tasks, release 4f2c"]
+    signals.beat_init.send(sender=Fake(scheduler=Ticking()))
+    assert systemd.receive(1) == ["READY=1", "STATUS=active, no tick yet, 2 periodic tasks, release 4f2c"]
+
+
+def test_beat_answers_the_watchdog_for_its_ticks_alone(told: Load, systemd: Systemd) -> None:
+    from celery import signals
+
+    agent = told(CELERY_AGENT_ROLE="beat", WATCHDOG_USEC="120000000")
+    scheduler = Ticking()
+    signals.beat_init.send(sender=Fake(scheduler=scheduler))
+    # It wakes up twice within the watchdog's time, whatever is due.
+    assert scheduler.max_interval == 60
+    systemd.receive(1)
+    told_before = len(systemd.lines)
+    start = agent.state.beat_ticked
+    agent.tell_condition(start + 1)
+    agent.tell_condition(start + 2)
+    assert systemd.receive(1)[told_before:].count("WATCHDOG=1") == 1
+    assert scheduler.tick() == 7
+    agent.tell_condition(agent.state.beat_ticked + 3)
+    assert systemd.receive(1)[-2:] == ["STATUS=active, last tick 3 s ago, 2 periodic tasks, release 4f2c", "WATCHDOG=1"]
+    # A thread that goes on says nothing of a beat that hangs.
+    for seconds in (10, 60, 119, 121):
+        agent.tell_condition(agent.state.beat_ticked + seconds)
+    assert "WATCHDOG=1" not in systemd.receive(1)[-4:]
+    assert agent.state.watchdog_withheld
+    scheduler.tick()
+    agent.tell_condition(agent.state.beat_ticked)
+    assert systemd.receive(1)[-1] == "WATCHDOG=1" and not agent.state.watchdog_withheld
+
+
+def test_without_a_watchdog_the_scheduler_sleeps_as_long_as_it_wants(told: Load, systemd: Systemd) -> None:
+    from celery import signals
+
+    agent = told(CELERY_AGENT_ROLE="beat")
+    scheduler = Ticking()
+    signals.beat_init.send(sender=Fake(scheduler=scheduler))
+    agent.tell_condition(agent.state.beat_ticked + 1000)
+    assert scheduler.max_interval == 300 and "WATCHDOG=1" not in systemd.receive(0.1)
 
 
 def test_beat_with_an_odd_scheduler_is_told_too(told: Load, systemd: Systemd) -> None:

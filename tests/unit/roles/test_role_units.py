@@ -35,6 +35,7 @@ VARIABLES: dict[str, Any] = {
 MORE: dict[str, Any] = {
     "worker_unit_options": {"Nice": 5, "MemoryMax": "1G", "CPUQuota": "200%"},
     "celery_credentials": {"token": "hunter2", "a.pem": "hunter2\n"},
+    "beat_watchdog_seconds": 0,
     "celery_log_retention": 14,
     "celery_directories": ["/srv/shop-data"],
     "worker_child_frozen_seconds": 17,
@@ -63,14 +64,15 @@ PLAY = """
 """
 
 
-def render(folder: Path, variables: dict[str, Any]) -> Path:
+def render(folder: Path, variables: dict[str, Any], beats: tuple[str, ...] = ("mq",)) -> Path:
     roles = CHECKOUT / "roles"
     files = [
         str(roles / role / kind / "main.yml") for role in ("worker", "beat", "flower") for kind in ("defaults", "vars")
     ]
     groups = ("rabbitmq", "postgresql", "celery_workers", "celery_beat", "flower")
-    hosts = {"hosts": {"mq": {"celery_address": "192.0.2.1"}}}
-    inventory = {"all": {**hosts, "children": {group: {"hosts": {"mq": None}} for group in groups}, "vars": VARIABLES}}
+    hosts = {"hosts": {"mq": {"celery_address": "192.0.2.1"}, "other": {"celery_address": "192.0.2.2"}}}
+    members = {**{group: {"hosts": {"mq": None}} for group in groups}, "celery_beat": {"hosts": dict.fromkeys(beats)}}
+    inventory = {"all": {**hosts, "children": members, "vars": VARIABLES}}
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
     (folder / "play.yml").write_text(PLAY.format(files=json.dumps(files)))
     (folder / "ansible.cfg").write_text("[defaults]\n")
@@ -101,6 +103,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(tmp_path_factory.mktemp("full"), MORE)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With another beat host."""
+    return render(tmp_path_factory.mktemp("several"), {}, ("mq", "other"))
 
 
 def values(folder: Path, unit: str, name: str) -> list[str]:
@@ -185,3 +193,17 @@ def test_the_agent_is_told_how_long_it_waits(plain: Path, full: Path) -> None:
 
     assert told(plain) == ["CELERY_AGENT_CHILD_FROZEN=60", "CELERY_AGENT_LOOP_STALLED=300"]
     assert told(full) == ["CELERY_AGENT_CHILD_FROZEN=17", "CELERY_AGENT_LOOP_STALLED=0"]
+
+
+def test_one_beat_is_a_plain_service_and_several_have_a_lock(plain: Path, several: Path) -> None:
+    (command,) = values(plain, "beat", "ExecStart")
+    assert "/venv/bin/python -m celery -A celery_agent beat " in command
+    assert values(plain, "beat", "KillMode") == [] and "LOCK" not in (plain / "beat@.service").read_text()
+    (command,) = values(several, "beat", "ExecStart")
+    assert "/venv/bin/python /opt/shop/agent/celery_beat_launcher.py -A celery_agent beat " in command
+    assert "CELERY_BEAT_LOCK_SERVICE=shop_lock CELERY_BEAT_LOCK_CLUSTER=shop" in values(several, "beat", "Environment")
+    assert values(several, "beat", "KillMode") == ["mixed"]
+
+
+def test_the_watchdog_of_beat_can_be_switched_off(plain: Path, full: Path) -> None:
+    assert values(plain, "beat", "WatchdogSec") == ["120"] and values(full, "beat", "WatchdogSec") == []

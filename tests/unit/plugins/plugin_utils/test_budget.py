@@ -64,6 +64,7 @@ def cluster(*workers: Worker, **changes: Any) -> Cluster:
         source=None,
         source_address=None,
         beat=None,
+        beat_hosts=(),
         flower=(),
         workers={item.kind: item for item in workers},
         worker_hosts=HOSTS,
@@ -146,7 +147,11 @@ def test_the_connections_of_one_worker(changes: dict[str, Any], count: int) -> N
 
 def test_the_budget_names_everybody() -> None:
     judged = cluster(
-        worker(), worker("video", hosts=("w2",), pool="threads"), beat="app", source="app", flower=("mon", "mon2")
+        worker(),
+        worker("video", hosts=("w2",), pool="threads"),
+        beat_hosts=("app",),
+        source="app",
+        flower=("mon", "mon2"),
     )
     budget = database_budget(judged, inventory(postgresql_max_connections=50))
     assert budget is not None
@@ -280,7 +285,7 @@ def test_the_proposed_size_of_a_session_pooler_is_enough(concurrency: int, has_s
 
 
 def test_each_process_opens_connections() -> None:
-    assert broker_sockets(cluster(worker(), worker("video", hosts=("w2",)), beat="app", flower=("mon",))) == 9
+    assert broker_sockets(cluster(worker(), worker("video", hosts=("w2",)), beat_hosts=("app",), flower=("mon",))) == 9
 
 
 def test_sockets_within_the_open_files_are_accepted() -> None:
@@ -307,3 +312,17 @@ def test_any_value_is_judged_or_not(value: Any, further: Any) -> None:
     found(judged, postgresql_settings=further, **dict.fromkeys(names, value))
     if isinstance(further, dict):
         found(judged, postgresql_settings={"max_connections": value, "reserved_connections": value})
+
+
+def test_each_of_several_beats_has_a_session_for_its_lock() -> None:
+    several = cluster(worker(), beat_hosts=("app", "mon"))
+    budget = database_budget(several, inventory())
+    assert budget is not None
+    assert budget.lines[-2:] == (Line("beat on app, mon", 2), Line("the lock of beat: 2 hosts, each 1", 2))
+    # Past a pooler, as the owner.
+    pooled = database_budget(replace(several, database_pooler="transaction"), inventory())
+    assert pooled is not None and pooled.server == 20 + 2 + 2
+    full = found(replace(several, database_pooler="transaction"), postgresql_max_connections=26)
+    assert "the owner 2 past it, the lock of beat 2" in full[0]
+    assert found(replace(several, database_pooler="transaction"), postgresql_max_connections=27) == []
+    assert broker_sockets(several) == broker_sockets(cluster(worker())) + 2

@@ -138,10 +138,25 @@ def test_the_owner_logs_in_from_each_address_of_the_submitter() -> None:
     assert {client.name for client in cluster.database_owners} == {"app"}
 
 
-def test_a_second_beat_host_is_let_in_and_has_no_release() -> None:
+def test_a_second_beat_host_is_let_in_and_has_a_release() -> None:
     cluster = model({"celery_beat": ["app", "db"]})
+    assert (cluster["beat"], cluster["beat_hosts"]) == ("app", ["app", "db"])
     assert "db" in {client["name"] for client in cluster["database_clients"]}
-    assert "db" not in cluster["database_users"]
+    assert "db" in cluster["database_users"] and "db" in cluster["release_hosts"] and "db" in cluster["producers"]
+    assert "producer" in cluster["hosts"]["db"]["identities"]
+    # Without a pooler everybody reaches the server anyway.
+    assert cluster["lock_clients"] == []
+
+
+def test_the_lock_of_beat_goes_past_the_pooler() -> None:
+    cluster = model({"celery_beat": ["app", "mon"]}, postgresql_pooler="transaction")
+    assert cluster["lock_clients"] == [
+        {"name": "app", "cidr": "192.0.2.3/32"},
+        {"name": "mon", "cidr": "192.0.2.6/32"},
+    ]
+    # One host has no lock.
+    assert model(postgresql_pooler="transaction")["lock_clients"] == []
+    assert model({"celery_beat": []}, postgresql_pooler="transaction")["lock_clients"] == []
 
 
 def test_the_name_of_the_owner_follows_from_the_users() -> None:

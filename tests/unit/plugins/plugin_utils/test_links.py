@@ -172,6 +172,10 @@ def test_with_a_pooler_nobody_goes_past_it() -> None:
     assert database_probes(model, "w1") == [*pooled, past]
     assert database_probes(model, "w2") == [*pooled, OWNER, past]
     assert database_probes(model, "mq") == [(NO_RIGHT[0], 6432, "shop", "shop")]
+    # The lock of beat needs a session of its own.
+    locked = {**model, "lock_clients": [{"name": "w1", "cidr": f"{model['hosts']['w1']['address']}/32"}]}
+    assert database_probes(locked, "w1") == pooled
+    assert database_probes(locked, "w2") == [*pooled, OWNER, past]
     # The one role of both goes past it to set up the tables.
     assert database_probes(model, "w1", database_owner="shop") == pooled
     assert database_probes(model, "w2", database_owner="shop") == [*pooled, past]

@@ -255,6 +255,22 @@ def test_a_pooler_has_its_port_and_the_owner_goes_past_it() -> None:
     ]
 
 
+def test_several_beats_and_their_lock() -> None:
+    lock = [{"name": "w1", "cidr": "192.0.2.4/32"}]
+    content = plan(model(**POOLED, beat_hosts=["app", "w1"], lock_clients=lock), SETTINGS)
+    details = {
+        row["host"]: service["detail"]
+        for row in content["hosts"]
+        for service in row["services"]
+        if service["role"] == "beat"
+    }
+    assert details == dict.fromkeys(("app", "w1"), "one of 2: sends, or waits to take over")
+    assert {row["from"] for row in content["links"] if row["service"] == "beat"} == {"app", "w1"}
+    assert ("w1 (lock of beat)", "192.0.2.4/32", "5432") in [
+        (row["who"], row["address"], row["port"]) for row in content["access"]
+    ]
+
+
 def test_of_an_existing_server_no_unit_is_claimed() -> None:
     content = plan(model(database_mode="access"), SETTINGS, {**BUDGET, "limit": None})
     (service,) = [service for row in content["hosts"] if row["host"] == "db" for service in row["services"]]

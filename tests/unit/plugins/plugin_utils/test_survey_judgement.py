@@ -162,6 +162,9 @@ def test_with_a_pooler_the_submitter_reaches_the_server_too() -> None:
     ports = {host: [(port["name"], port["port"]) for port in asked[host] if port["to"] == "db1"] for host in asked}
     assert ports == {"app1": [("database", 6432), ("database, past the pooler", 5432)], "w1": [("database", 6432)]}
     assert needs(pooled, "db1", SETTINGS)["listening"] == [5432, 6432]
+    locked = {**pooled, "lock_clients": [{"name": "w1", "cidr": "192.0.2.9/32"}]}
+    asked = {port["name"] for port in needs(locked, "w1", SETTINGS)["ports"] if port["to"] == "db1"}
+    assert asked == {"database", "database, past the pooler"}
 
 
 def test_the_host_of_an_existing_server_is_asked_for_its_listeners_alone() -> None:

@@ -272,9 +272,7 @@ def test_one_wrong_thing_is_one_problem(changes: dict[str, Any], message: str) -
     assert problem.startswith(message)
 
 
-@pytest.mark.parametrize(
-    ("changes", "code"), [({"groups__celery_beat": []}, "CC114"), ({"groups__celery_beat": ["app", "w1"]}, "CC113")]
-)
+@pytest.mark.parametrize(("changes", "code"), [({"groups__celery_beat": []}, "CC114")])
 def test_a_doubtful_thing_is_a_warning(changes: dict[str, Any], code: str) -> None:
     cluster, problems = judge(**changes)
     assert cluster is not None
@@ -283,6 +281,18 @@ def test_a_doubtful_thing_is_a_warning(changes: dict[str, Any], code: str) -> No
 
 def test_the_reference_has_no_problem() -> None:
     assert judge()[1] == []
+
+
+def test_several_beat_hosts_need_a_database_for_their_lock() -> None:
+    beats = {"groups__celery_beat": ["app", "w1"]}
+    cluster, problems = judge(**beats)
+    assert cluster is not None and problems == []
+    assert cluster.beat_hosts == ("app", "w1") and cluster.beat == cluster.submitter == "app"
+    elsewhere = {"groups__postgresql": [], "settings__celery_result_backend_url": "redis://r/0"}
+    (problem,) = refused(**beats, **elsewhere)
+    assert problem.startswith("CC125 error: group celery_beat has 2 hosts (app, w1), and the group postgresql is empty")
+    assert problem.endswith("keep one of them, for example app, or add the database host to the group postgresql")
+    assert judge(groups__celery_beat=["app"], **elsewhere)[1] == []
 
 
 def test_before_the_facts_an_unknown_address_is_no_problem() -> None:

@@ -73,9 +73,15 @@ def test_what_is_refused_and_what_to_write_instead(options: Any, message: str) -
     assert "hunter2" not in messages[0]
 
 
+@pytest.mark.parametrize("directive", ["KillMode", "WatchdogSec"])
+def test_what_keeps_beats_apart_is_decided_for_beat(directive: str) -> None:
+    assert found(beat_unit_options={directive: "1"})[0].startswith(f"CC223 error: beat_unit_options.{directive} ")
+
+
 @pytest.mark.parametrize("directive", ["KillMode", "KillSignal", "TimeoutStopSec", "WatchdogSec"])
 def test_what_keeps_tasks_alive_is_decided_for_workers_only(directive: str) -> None:
-    assert found(beat_unit_options={directive: "1"}, flower_unit_options={directive: "1"}) == []
+    beat = {} if directive in ("KillMode", "WatchdogSec") else {directive: "1"}
+    assert found(beat_unit_options=beat, flower_unit_options={directive: "1"}) == []
     assert found(worker_unit_options={directive: "1"})[0].startswith(f"CC223 error: worker_unit_options.{directive} ")
 
 
