@@ -12,6 +12,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.taskfleet.celery_cluster.plugins.filter import rendering
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils import (
     broker_state,
+    latencies,
     links,
     releases,
     text,
