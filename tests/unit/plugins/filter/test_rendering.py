@@ -33,6 +33,7 @@ MODEL: dict[str, Any] = {"name": "p", "queue_type": "quorum", "broker_users": [W
 def test_the_filters_are_the_functions_of_the_model() -> None:
     functions = [
         broker_state.rabbitmq_desired,
+        latencies.verify_text,
         links.canaries,
         links.deserted_queues,
         links.probes,
