@@ -489,8 +489,8 @@ class Canaries:
         messages, consumers = depth
         if consumers:
             return (
-                f"; the broker counts {consumers} consumers and {messages} messages: they work on older ones, and a longer "
-                f"verify_deadline waits for that, or they are stuck: systemctl status '{self.unit('*', '*')}'"
+                f"; the broker counts {consumers} consumers and {messages} messages: they work on older ones, and a "
+                f"longer verify_deadline waits for that, or they are stuck: systemctl status '{self.unit('*', '*')}'"
             )
         asked = [one for one in lane.expectations if one.asked]
         starts = ", ".join(f"systemctl start {self.unit(one.worker, one.release)} on {one.host}" for one in asked)
