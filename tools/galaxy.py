@@ -80,7 +80,8 @@ def check_changelog(source: Path, env: Mapping[str, str]) -> None:
         if done.returncode != 0:
             raise UserError(f"antsibull-changelog {words[0]}: {(done.stdout + done.stderr).strip()[-1000:]}")
     text = (source / "CHANGELOG.md").read_text(encoding="utf-8")
-    if RELEASE not in text:
+    # Markdown escapes its dots.
+    if RELEASE not in text.replace("\\", ""):
         raise UserError(f"the changelog of {RELEASE} does not name it")
     say(f"changelog of {RELEASE}: {len(text.splitlines())} lines")
 

@@ -63,7 +63,10 @@ def dependencies() -> Path:
 def environment(home: Path, *collections: Path) -> dict[str, str]:
     """Nothing of the user's own: the result is the same for everyone."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON", "GALAXY_"))}
-    home.mkdir(parents=True, exist_ok=True)
+    collections_of_home = home / ".ansible" / "collections"
+    collections_of_home.mkdir(parents=True, exist_ok=True)
+    # For programs that look nowhere else.
+    (collections_of_home / "ansible_collections").symlink_to(dependencies() / "ansible_collections")
     return {
         **kept,
         "HOME": str(home),
