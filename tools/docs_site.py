@@ -39,7 +39,7 @@ default_role = "any"
 """
 INDEX = f"""\
 {NAME}
-======================
+========================
 
 .. toctree::
    :maxdepth: 1
