@@ -10,7 +10,7 @@ export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_SSH_CONTROL_PATH_DIR := $(CURDIR)/.ansible/cp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down lint unit sanity scenario test lock pictures
+.PHONY: help setup demo demo-down lint unit sanity scenario test lock pictures docs galaxy
 
 help: ## Explain the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -49,5 +49,13 @@ test: setup ## Everything: lint, unit, sanity and all scenarios (THOROUGH=1: als
 pictures: setup ## Photograph Flower, the status and the plan of the scenario operations into docs/ (needs Chromium)
 	@$(BIN)/python tools/pictures.py
 
-lock: setup ## Compile tools.lock from pyproject.toml, for all supported Pythons
+docs: setup ## The docs site in build/docs: the guide, and the reference made from the argument specs
+	@$(BIN)/python tools/docs_site.py
+
+galaxy: setup ## Build the collection and have Galaxy's importer look at it, without publishing it
+	@$(BIN)/python tools/galaxy.py
+
+lock: setup ## Compile tools.lock from pyproject.toml, for all supported Pythons, and tools/publish.lock
 	uv pip compile --quiet --universal --generate-hashes --group tools --output-file tools.lock
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.12 \
+		--custom-compile-command "make lock" --output-file tools/publish.lock tools/publish.in

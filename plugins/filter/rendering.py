@@ -13,6 +13,7 @@ from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils.broker_state import rabbitmq_desired
 from ..plugin_utils.flower import oauth_environment
+from ..plugin_utils.latencies import verify_text
 from ..plugin_utils.links import canaries, deserted_queues, probes
 from ..plugin_utils.releases import release_instance, release_of
 from ..plugin_utils.text import (
@@ -59,5 +60,6 @@ class FilterModule:
             "service_file": _reported(service_file),
             "systemd_quote": _reported(systemd_quote),
             "table": table,
+            "verify_text": verify_text,
             "worker_arguments": worker_arguments,
         }

@@ -21,23 +21,23 @@ LOOPBACK = "127.0.0.1"
 OTHER_DATABASE = "postgres"
 
 
-def canaries(model: Mapping[str, Any], release: str, hosts: Collection[str] | None = None) -> list[dict[str, str]]:
+def canaries(
+    model: Mapping[str, Any], release: str, hosts: Collection[str] | None = None, others: bool = False
+) -> list[dict[str, Any]]:
     """One expectation per queue and consumer: who must answer a canary, under which node name, on which release.
 
-    hosts: only of these; None means all.
+    hosts: only of these; None means all. others: name the consumers of the other hosts as well, as such that need not
+    answer.
     """
-    return [
-        {
-            "queue": queue,
-            "worker": consumer["worker"],
-            "host": consumer["host"],
-            "release": release,
-            "node": f"{consumer['worker']}-{release}@{consumer['host']}",
-        }
-        for queue, consumers in model["queues"].items()
-        for consumer in consumers
-        if hosts is None or consumer["host"] in hosts
-    ]
+    found = []
+    for queue, consumers in model["queues"].items():
+        for consumer in consumers:
+            worker, host = consumer["worker"], consumer["host"]
+            asked = hosts is None or host in hosts
+            if asked or others:
+                one = {"queue": queue, "worker": worker, "host": host, "release": release}
+                found.append({**one, "node": f"{worker}-{release}@{host}", **({} if asked else {"asked": False})})
+    return found
 
 
 def deserted_queues(model: Mapping[str, Any], hosts: Collection[str]) -> dict[str, list[str]]:

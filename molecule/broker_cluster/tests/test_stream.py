@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import guide
 import pytest
 from cluster import (
     BROKER_PORT,
@@ -192,7 +193,8 @@ def test_a_broker_is_cut_off_the_network(busy, cluster):
 @pytest.mark.thorough
 def test_all_certificates_are_renewed(busy, cluster, same_processes, settings):
     before = served_certificates(cluster)
-    _output, seconds = longest_gap(cluster, run(settings, name="playbooks/rotate_certificates.yml"))
+    name, arguments = guide.playbook("renew all certificates")
+    _output, seconds = longest_gap(cluster, run(settings, *arguments, name=name))
     busy.seconds.append(("certificates renewed", seconds))
     after = served_certificates(cluster)
     assert not [place for place in before if before[place] == after[place]], "an old certificate is still served"
@@ -202,8 +204,8 @@ def test_all_certificates_are_renewed(busy, cluster, same_processes, settings):
 def test_the_authority_is_renewed(busy, cluster, same_processes, settings, on):
     before = served_certificates(cluster)
     trusted = on("worker1").file(f"/opt/{NAME}/config/ca.pem").content_string
-    arguments = ["-e", "rotate=authority"]
-    _output, seconds = longest_gap(cluster, run(settings, *arguments, name="playbooks/rotate_certificates.yml"))
+    name, arguments = guide.playbook("renew the authority")
+    _output, seconds = longest_gap(cluster, run(settings, *arguments, name=name))
     busy.seconds.append(("authority renewed", seconds))
     after = served_certificates(cluster)
     assert not [place for place in before if before[place] == after[place]], "an old certificate is still served"

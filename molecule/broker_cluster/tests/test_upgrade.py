@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import guide
 import pytest
 from cluster import BROKERS, NAME, executed, send, source
 from conftest import SECRETS, message, wait_for
@@ -49,7 +50,8 @@ def test_a_jump_that_is_not_supported_is_refused(offered, playbook, untouched, o
 def test_the_brokers_are_upgraded_one_after_the_other(offered, succeed, cluster, rows, on):
     before, processes = installed(on), cluster.broker_processes()
     version = offered(before[BROKERS[0]] + "+offered1")
-    output = succeed(name="playbooks/upgrade_broker.yml")
+    playbook, arguments = guide.playbook("upgrade the brokers")
+    output = succeed(*arguments, name=playbook)
     assert set(installed(on).values()) == {version}
     after = cluster.broker_processes()
     assert not [name for name in BROKERS if after[name] == processes[name]]

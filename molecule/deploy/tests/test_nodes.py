@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import guide
 import pytest
 from deployment import (
     CORE,
@@ -52,14 +53,16 @@ def test_the_only_consumer_of_a_queue_stays(traffic, playbook, untouched, name, 
 def test_a_node_is_drained_and_returns(traffic, services, ledger, broker, watch, faults, succeed):
     before = services.running(STAYING)
     with watch.over("drain"):
-        succeed("-e", f"drain={LEAVING}", name=DRAIN)
+        name, arguments = guide.playbook("drain a node")
+        succeed(*arguments, name=name, what="drain")
         assert broker.served_by(STAYING), broker.consumers()
         since = time.time()
         left = ledger.running(f"host = '{LEAVING}'")
         assert not [start for start in left if not any(fault.hit(start) for fault in faults)], "it is not idle"
         traffic.goes_on()
         assert {name for name, _kind in ledger.nodes_since(since)} == {STAYING}
-        succeed("-e", f"undrain={LEAVING}", name=DRAIN, what="undrain")
+        name, arguments = guide.playbook("put a node back")
+        succeed(*arguments, name=name, what="undrain")
         assert wait_for(lambda: broker.served_by(*WORKERS), 30), broker.consumers()
     since = time.time()
     assert wait_for(lambda: LEAVING in {name for name, _kind in ledger.nodes_since(since)}, 60), "it does nothing"
@@ -92,7 +95,8 @@ def test_a_removed_node_leaves_nothing_behind(traffic, services, ledger, broker,
     assert log_in()["in"] and admitted(there)
     assert script_on(CORE, LOG_IN, login, [RUN, "python"])["in"] and broker.ask(f"/users/{USER}")[0] == 200
     with watch.over("remove_node"):
-        succeed("-e", f"remove={LEAVING}", name=REMOVE)
+        name, arguments = guide.playbook("remove a node")
+        succeed(*arguments, name=name, what="remove_node")
     assert services.running(STAYING) == before
     assert broker.served_by(STAYING), broker.consumers()
 
@@ -116,7 +120,8 @@ def test_a_removed_node_leaves_nothing_behind(traffic, services, ledger, broker,
 def test_it_is_added_again(stream, services, broker, watch, succeed, log_in):
     before, release = services.running(STAYING), services.release(STAYING)
     with watch.over("scale-out"):
-        succeed("--limit", f"{LEAVING},{CORE}", name="site.yml", what="scale-out")
+        name, arguments = guide.playbook("add a node")
+        succeed(*arguments, name=name, what="scale-out")
     assert services.running(STAYING) == before
     assert services.is_run_by(release), [services.instances(name) for name in WORKERS]
     assert wait_for(lambda: broker.served_by(*WORKERS), 60), broker.consumers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import guide
 import pytest
 from deployment import CORE, KINDS, NAME, ROLLBACK, WORKERS, on, variables
 from testing import message, wait_for
@@ -31,7 +32,8 @@ def test_a_release_is_switched_without_waiting_for_long_tasks(
     where = traffic.send_long(4)
     tree.edition("B")
     with watch.over("release B"):
-        succeed(what="release B")
+        name, arguments = guide.playbook("deploy")
+        succeed(*arguments, name=name, what="release B")
     releases["B"] = services.release()
     assert releases["B"] != releases["A"]
     assert services.is_run_by(releases["B"]), [services.instances(name) for name in WORKERS]
@@ -84,9 +86,11 @@ def test_it_is_rolled_back_to_the_previous_release_and_to_one_by_name(
     traffic, services, watch, succeed, releases, ledger
 ):
     with watch.over("rollback"):
-        succeed(name=ROLLBACK, what="rollback to A by default")
+        name, arguments = guide.playbook("roll back")
+        succeed(*arguments, name=name, what="rollback to A by default")
         assert services.is_run_by(releases["A"]), [services.instances(name) for name in WORKERS]
-        succeed("-e", f"release={releases['B']}", name=ROLLBACK, what="rollback to B by name")
+        name, arguments = guide.playbook("roll back to a release", RELEASE=releases["B"])
+        succeed(*arguments, name=name, what="rollback to B by name")
     # Under a name of its own, as long as processes of its first time have tasks to finish.
     again = services.release()
     assert again.partition(".")[0] == releases["B"]

@@ -8,11 +8,17 @@ Run with the interpreter and the environment of a release, on a host that submit
     echo '{"expect": [{"queue": "mail", "worker": "default", "host": "worker1"}], "deadline": 60, "expires": 120}' |
         venv/bin/python celery_canary.py
 
-Of each expectation `node` and `release` are compared when they are given. With `"overlap": true` the workers of another
-release may answer as well, and are not looked at: the expected ones prove themselves beside them.
+Of each expectation `node` and `release` are compared when they are given; `"asked": false` makes it a consumer that
+may answer and need not. With `"overlap": true` the workers of another release may answer as well, and are not looked
+at: the expected ones prove themselves beside them.
 
-One JSON document is written:
-`{"rows": [one result per expectation, and one per host that answered though nobody expected it], "task_ids": [...]}`.
+It looks `rounds` times, `interval` seconds apart, with `max` canaries each time at most. When these are too few to
+reach every consumer, each queue gets its share, and whoever answers is proved. `record` names the file that keeps the
+last result of every consumer. `"forget": true` takes the canaries out of the result backend. `name` is the cluster's.
+
+One JSON document is written. `rows`: one result per expectation, one per host that answered though nobody expected
+it, and one per round that lost a canary. `task_ids`: the canaries that came back; `sent_ids`: all. `answers`: who
+answered in which round. `rounds`: what each sent and lost. `notes`: what to tell besides.
 Exit code 0 means that the document was written, not that the rows are good. The syntax is that of Python 3.6, as for
 the agent.
 """
@@ -21,10 +27,13 @@ import collections
 import json
 import os
 import re
+import statistics
 import sys
+import tempfile
 import threading
 import time
 import uuid
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 POLL_FIRST = 0.1
@@ -35,6 +44,10 @@ GIVE_UP_AFTER = 10.0
 WRONG_ENOUGH = 3
 # Messages still under way when all is known: they may reveal a consumer that nobody expects.
 LINGER = 3.0
+# An answer that comes this long after its canary expired was given in time by a slower clock.
+GRACE = 2.0
+# What has been wrong since then will not get better.
+NEVER = float("-inf")
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -48,6 +61,11 @@ class Expectation:
         self.host = given["host"]
         self.node = given.get("node")
         self.release = given.get("release")
+        self.asked = given.get("asked", True)
+        self.outcomes = []  # of the rounds that are over: (ok, seconds, detail); None where it was not asked
+        self.begin()
+
+    def begin(self):
         self.ok = False
         self.wrong = collections.Counter()
         self.seconds = None
@@ -59,7 +77,7 @@ class Expectation:
 
     @property
     def settled(self):
-        return self.ok or sum(self.wrong.values()) >= WRONG_ENOUGH
+        return self.ok or not self.asked or sum(self.wrong.values()) >= WRONG_ENOUGH
 
 
 class Lane:
@@ -68,18 +86,38 @@ class Lane:
     def __init__(self, queue, expectations):
         self.queue = queue
         self.expectations = expectations
+        # The broker shares a queue out in turn, so twice as many messages as consumers reach them all.
         self.limit = 2 * len(expectations)
+        self.sample = 0  # not 0: so many canaries and no more, and whoever answers is proved
         self.routing_keys = {queue}
-        self.in_flight = {}  # task id -> (nonce, time it was sent)
-        self.answered = collections.Counter()
         self.unexpected = {}  # (worker, host) -> (task id, seconds)
-        self.failures = collections.Counter()
         self.error = ""
         self.trouble_since = None
+        self.begin()
+
+    def begin(self):
+        self.in_flight = {}  # task id -> (nonce, time it was sent)
+        self.sent = 0
+        self.answered = collections.Counter()
+        self.failures = collections.Counter()
+        self.advice = None
+        if self.trouble_since != NEVER:
+            self.trouble_since = None
+        for expectation in self.expectations:
+            expectation.begin()
 
     @property
     def settled(self):
+        if self.sample:
+            return self.sent >= self.sample and not self.in_flight
         return all(expectation.settled for expectation in self.expectations)
+
+    @property
+    def room(self):
+        """How many canaries may be sent now."""
+        if self.sample:
+            return self.sample - self.sent
+        return self.limit - len(self.in_flight)
 
     def failed(self, error, now):
         self.error = error
@@ -164,18 +202,55 @@ class Canaries:
         self.expires = float(request.get("expires", 2 * self.deadline))
         self.require_tls = bool(request.get("require_tls", True))
         self.overlap = bool(request.get("overlap", False))
+        self.rounds = int(request.get("rounds", 1))
+        self.interval = float(request.get("interval", 0))
+        self.most = int(request.get("max", 0))
+        self.forget = bool(request.get("forget", False))
+        self.record = request.get("record") or ""
+        self.name = request.get("name") or ""
+        expectations = [Expectation(given) for given in request["expect"]]
+        self.known = {(one.queue, *one.key): one for one in expectations}
+        asked = {one.queue for one in expectations if one.asked}
         queues = {}
-        for given in request["expect"]:
-            queues.setdefault(given["queue"], []).append(Expectation(given))
-        self.lanes = [Lane(queue, expectations) for queue, expectations in queues.items()]
+        for one in expectations:
+            if one.queue in asked:
+                queues.setdefault(one.queue, []).append(one)
+        self.lanes = [Lane(queue, found) for queue, found in queues.items()]
         if self.overlap:
             for lane in self.lanes:
                 lane.limit *= 2  # the broker shares a queue out among both releases
+        self.share_out()
         self.succeeded = []
+        self.sent_ids = []
+        self.answers = []
+        self.looks = []  # what each round sent and lost
+        self.late = {}  # task id -> (time it was sent, its round)
+        self.notes = []
         self.fatal = ""
         self.app = None
         self.agent = None
         self.reached = False
+        self.round = 0
+        self.spent = 0
+
+    @property
+    def patience(self):
+        """Seconds after which a run that has not ended never will."""
+        rounds = self.rounds * (self.deadline + LINGER + self.interval)
+        return rounds + GIVE_UP_AFTER + LINGER + (self.expires + GRACE if self.rounds > 1 else 0)
+
+    def share_out(self):
+        """Each queue gets one canary, then each a second one, until none is left."""
+        if not self.most or sum(lane.limit for lane in self.lanes) <= self.most:
+            return
+        if self.most < len(self.lanes):
+            raise ValueError(f"max is {self.most}, and {len(self.lanes)} queues need one canary each")
+        left = self.most
+        while left:
+            for lane in self.lanes:
+                if left and lane.sample < lane.limit:
+                    lane.sample += 1
+                    left -= 1
 
     def load(self):
         """Import the application; in the main thread, because some install signal handlers."""
@@ -207,7 +282,7 @@ class Canaries:
             try:
                 lane.routing_keys.add(self.app.amqp.queues[lane.queue].routing_key)
             except KeyError:
-                lane.failed(f"the application knows no queue {lane.queue} and creates none", float("-inf"))
+                lane.failed(f"the application knows no queue {lane.queue} and creates none", NEVER)
 
     def reach_broker(self):
         """One attempt and its error: publishing tries for ever on some versions of kombu."""
@@ -231,13 +306,16 @@ class Canaries:
             **self.options,
         )
         lane.in_flight[result.id] = (nonce, started)
+        lane.sent += 1
+        self.spent += 1
+        self.sent_ids.append(result.id)
 
     def fill(self, lane):
-        """Top up: the broker shares a queue out in turn, so twice as many messages as consumers reach them all."""
+        """Top up, as long as the bound allows it."""
         try:
             if not self.reached:
                 self.reach_broker()
-            while len(lane.in_flight) < lane.limit and time.monotonic() < self.ends:
+            while lane.room > 0 and (not self.most or self.spent < self.most) and time.monotonic() < self.ends:
                 self.send(lane)
         except Exception as error:
             self.reached = False
@@ -270,7 +348,7 @@ class Canaries:
             while not self.try_to_prepare():
                 time.sleep(POLL_LAST)
             if not self.fatal:
-                self.exchange()
+                self.soak()
         except Exception as error:
             self.fatal = readable(error)
 
@@ -283,6 +361,24 @@ class Canaries:
                 return False
             self.fatal = f"the application's Celery cannot be used here: {readable(error)}"
         return True
+
+    def soak(self):
+        """All rounds; what one of them leaves under way is waited for while the next ones run."""
+        for number in range(1, self.rounds + 1):
+            if number > 1:
+                self.wait(self.interval)
+            self.round, self.spent = number, 0
+            for lane in self.lanes:
+                lane.begin()
+            begun = time.monotonic()
+            self.ends = begun + self.deadline
+            self.exchange()
+            self.close(time.monotonic() - begun)
+        if self.rounds > 1 and self.late:
+            # Until the last of them expires, it may still be answered.
+            self.wait(max(sent for sent, _look in self.late.values()) + self.expires + GRACE, until=True)
+        if self.forget:
+            self.forget_results()
 
     def exchange(self):
         pause = POLL_FIRST
@@ -303,6 +399,107 @@ class Canaries:
                 if not lane.error:
                     self.collect(lane)
 
+    def close(self, seconds):
+        """Book what a round has shown."""
+        look = {"round": self.round, "sent": self.spent, "answered": 0, "late": 0, "lost": 0}
+        look["seconds"] = round(seconds, 3)
+        for lane in self.lanes:
+            look["answered"] += sum(lane.answered.values())
+            look["lost"] += lane.sent - sum(lane.answered.values())
+            for task_id, (_nonce, sent) in lane.in_flight.items():
+                self.late[task_id] = (sent, look)
+            for expectation in lane.expectations:
+                expectation.outcomes.append(self.outcome(lane, expectation))
+                if expectation.outcomes[-1] and expectation.seconds is not None:
+                    self.answers.append(self.answer(expectation))
+        self.looks.append(look)
+
+    def outcome(self, lane, expectation):
+        """(ok, seconds, detail) of a round, or None when nobody asked this consumer."""
+        if not expectation.asked:
+            return None
+        if expectation.ok:
+            return True, expectation.seconds, "answered"
+        if lane.sample and not expectation.wrong:
+            first = next(one for one in lane.expectations if one.asked and not one.ok)
+            if expectation is not first or (lane.answered and not lane.in_flight and not lane.failures):
+                return None
+        return False, None, self.missing(lane, expectation)
+
+    def answer(self, expectation):
+        return {
+            "queue": expectation.queue,
+            "worker": expectation.worker,
+            "host": expectation.host,
+            "node": expectation.node,
+            "release": expectation.release,
+            "round": self.round,
+            "seconds": round(expectation.seconds, 4),
+        }
+
+    def wait(self, seconds, until=False):
+        """Collect what comes late. Seconds is a duration, or the moment until which something may come."""
+        end = seconds if until else time.monotonic() + seconds
+        while time.monotonic() < end and (self.late or not until):
+            try:
+                self.collect_late()
+            except Exception as error:
+                self.notes.append("late results cannot be read: " + readable(error))
+                self.late.clear()
+            time.sleep(max(0.0, min(POLL_LAST, end - time.monotonic())))
+
+    def collect_late(self):
+        for task_id, (_sent, look) in list(self.late.items()):
+            status = self.app.backend.get_task_meta(task_id, cache=False)["status"]
+            if status == "SUCCESS":
+                self.succeeded.append(task_id)
+                look["late"] += 1
+                look["lost"] -= 1
+            if status in ("SUCCESS", "FAILURE", "REVOKED"):
+                del self.late[task_id]
+
+    def forget_results(self):
+        """Nothing of this run stays in the result backend, except what is still under way."""
+        for task_id in self.sent_ids:
+            if task_id in self.late:
+                continue
+            try:
+                self.app.backend.forget(task_id)
+            except Exception as error:
+                self.notes.append("results stay in the result backend until they expire: " + readable(error))
+                return
+
+    def depth(self, lane):
+        """(messages, consumers) as the broker counts them, or None. Whoever may enter the vhost may ask."""
+        if not self.reached or "mandatory" not in self.options:
+            return None
+        try:
+            with self.app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0)
+                found = connection.default_channel.queue_declare(queue=lane.queue, passive=True)
+                return found.message_count, found.consumer_count
+        except Exception:
+            return None  # no such queue, or no broker: what is known without it is told
+
+    def advice_about(self, lane):
+        """What to do about a queue from which nobody answers."""
+        depth = self.depth(lane)
+        if depth is None:
+            return ""
+        messages, consumers = depth
+        if consumers:
+            return (
+                f"; the broker counts {consumers} consumers and {messages} messages: they work on older ones, and a "
+                f"longer verify_deadline waits for that, or they are stuck: systemctl status '{self.unit('*', '*')}'"
+            )
+        asked = [one for one in lane.expectations if one.asked]
+        starts = ", ".join(f"systemctl start {self.unit(one.worker, one.release)} on {one.host}" for one in asked)
+        return f"; queue {lane.queue} has no consumer, and {messages} messages wait: {starts}"
+
+    def unit(self, worker, release):
+        # As the role worker names them.
+        return f"{self.name or 'celery'}-worker-{worker or '*'}@{release or '*'}.service"
+
     def missing(self, lane, expectation):
         """Why an expected consumer is not proved."""
         if expectation.wrong:
@@ -314,30 +511,135 @@ class Canaries:
         others = ", ".join(
             f"{host} ({worker}) {TIMES}{count}" for (worker, host), count in sorted(lane.answered.items())
         )
-        detail = f"no answer from {expectation.host} within {self.deadline:g} s; answered: {others or 'nobody'}"
+        if lane.sample:
+            detail = f"{len(lane.in_flight)} of {lane.sent} canaries did not come back within {self.deadline:g} s"
+            detail += f"; answered: {others or 'nobody'}"
+        else:
+            detail = f"no answer from {expectation.host} within {self.deadline:g} s; answered: {others or 'nobody'}"
         for failure, count in lane.failures.most_common(2):
             detail += f"; {failure} ({TIMES}{count})"
-        return detail + (f"; {lane.error}" if lane.error else "")
+        if lane.error:
+            return detail + "; " + lane.error
+        if lane.answered or lane.failures:
+            return detail
+        if lane.advice is None:
+            lane.advice = self.advice_about(lane)
+        return detail + lane.advice
 
     def report(self):
-        rows = []
+        rows, sampled = [], 0
         for lane in self.lanes:
             for expectation in lane.expectations:
+                if not expectation.asked:
+                    continue
+                ok, seconds, detail = self.summary(lane, expectation)
+                if ok is None:
+                    sampled += 1
+                    continue
                 rows.append(
-                    self.row(
-                        lane,
-                        expectation.worker,
-                        expectation.host,
-                        expectation.ok,
-                        "answered" if expectation.ok else self.missing(lane, expectation),
-                        expectation.seconds,
-                        expectation.task_id,
-                    )
+                    self.row(lane, expectation.worker, expectation.host, ok, detail, seconds, expectation.task_id)
                 )
             for (worker, host), (task_id, seconds) in sorted(lane.unexpected.items()):
                 detail = f"consumes {lane.queue} as {worker or 'unknown'}, but the inventory says nothing of it"
                 rows.append(self.row(lane, worker, host, False, detail, seconds, task_id))
-        return {"rows": rows, "task_ids": list(self.succeeded)}
+        notes = list(self.notes)
+        if any(lane.sample for lane in self.lanes):
+            notes.append(
+                f"Sampled: {self.most} canaries per round (verify_canaries_max) do not reach every consumer. Each "
+                f"queue got its share, and {sampled} consumers were not asked."
+            )
+        return {
+            "rows": rows + self.soak_rows(),
+            "task_ids": list(self.succeeded),
+            "sent_ids": list(self.sent_ids),
+            "answers": list(self.answers),
+            "rounds": list(self.looks),
+            "notes": notes,
+        }
+
+    def summary(self, lane, expectation):
+        """(ok, seconds, detail) over all rounds; ok is None when a sample left this consumer out."""
+        if self.fatal or not expectation.outcomes:
+            return False, None, self.missing(lane, expectation)
+        outcomes = [(number, outcome) for number, outcome in enumerate(expectation.outcomes, 1) if outcome]
+        if not outcomes:
+            return None, None, ""
+        bad = [(number, outcome[2]) for number, outcome in outcomes if not outcome[0]]
+        seconds = [outcome[1] for _number, outcome in outcomes if outcome[1] is not None]
+        middle = statistics.median(seconds) if seconds else None
+        if not bad:
+            return True, middle, "answered" if self.rounds == 1 else f"answered in {len(outcomes)} rounds"
+        number, detail = bad[0]
+        if self.rounds > 1:
+            detail = f"failed in {len(bad)} of {len(outcomes)} rounds; round {number}: {detail}"
+        return False, middle, detail
+
+    def soak_rows(self):
+        """One per round of a soak that lost a canary. A single look does not wait for its last canary to expire."""
+        if self.rounds == 1:
+            return []
+        here = os.environ.get("CELERY_AGENT_HOST", "")
+        return [
+            {
+                "check": "soak",
+                "from": here,
+                "to": "",
+                "name": f"round {look['round']} of {self.rounds}",
+                "ok": False,
+                "detail": f"{look['lost']} of {look['sent']} canaries never came back",
+                "seconds": look["seconds"],
+            }
+            for look in self.looks
+            if look["lost"]
+        ]
+
+    def write_record(self, rows):
+        """The last result of every consumer, for whoever asks later when the cluster was last seen to work."""
+        if not self.record or not self.lanes:
+            return
+        now = round(time.time(), 3)
+        found = {}
+        for row in rows:
+            key = (row.get("queue"), row.get("worker"), row["to"])
+            if row["check"] != "task" or key not in self.known:
+                continue
+            found[key] = {
+                "queue": row["queue"],
+                "worker": row["worker"],
+                "host": row["to"],
+                "node": self.known[key].node,
+                "release": self.known[key].release,
+                "seconds": row["seconds"],
+                "ok": row["ok"],
+                "time": now,
+            }
+        for result in self.earlier_results():
+            key = (result.get("queue"), result.get("worker"), result.get("host"))
+            # Not asked this time, but a consumer all the same. In a release nobody names the others.
+            if key in self.known or self.overlap:
+                found.setdefault(key, result)
+        document = {"version": 1, "time": now, "run": uuid.uuid4().hex, "results": list(found.values())}
+        record = Path(self.record)
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=".canary-", dir=str(record.parent))
+            scratch = Path(name)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.write(json.dumps(document) + "\n")
+                scratch.chmod(0o640)
+                scratch.replace(record)
+            except BaseException:
+                scratch.unlink()
+                raise
+        except OSError as error:
+            self.notes.append(f"the record cannot be written: {readable(error)}")
+
+    def earlier_results(self):
+        try:
+            results = json.loads(Path(self.record).read_text(encoding="utf-8"))["results"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+        return [result for result in results if isinstance(result, dict)] if isinstance(results, list) else []
 
     @staticmethod
     def row(lane, worker, host, ok, detail, seconds, task_id):
@@ -369,9 +671,10 @@ def main():
         # A thread, so that a broker or a database that never answers cannot keep the document back.
         worker = threading.Thread(target=canaries.run, daemon=True)
         worker.start()
-        worker.join(canaries.deadline + GIVE_UP_AFTER + LINGER)
+        worker.join(canaries.patience)
         if worker.is_alive() and not canaries.fatal:
             canaries.fatal = "the broker or the result backend does not answer at all"
+    canaries.write_record(canaries.report()["rows"])
     document.write(json.dumps(canaries.report(), ensure_ascii=True) + "\n")
     document.flush()
     os._exit(0)  # not even a thread of the application may delay or change the end

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -39,14 +41,23 @@ class Played:
         self.options: list[dict[str, Any]] = []
         self.connections = 0
         self.conf = SimpleNamespace(update=lambda **_: None)
-        self.backend = SimpleNamespace(get_task_meta=self.get_task_meta, always_retry=True)
+        self.forgotten: list[str] = []
+        self.backend = SimpleNamespace(
+            get_task_meta=self.get_task_meta, always_retry=True, forget=lambda task_id: self.forgotten.append(task_id)
+        )
+        # What a passive declaration says of every queue; None: the connection knows nothing of it.
+        self.depth: tuple[int, int] | None = None
         queues = {name: SimpleNamespace(routing_key=f"key.{name}") for name in consumers}
         self.amqp = SimpleNamespace(queues=queues)
 
     @contextlib.contextmanager
     def connection_for_write(self) -> Iterator[Any]:
         self.connections += 1
-        yield SimpleNamespace(ensure_connection=lambda max_retries, interval_start: None)
+        link = SimpleNamespace(ensure_connection=lambda max_retries, interval_start: None)
+        if self.depth is not None:
+            found = SimpleNamespace(message_count=self.depth[0], consumer_count=self.depth[1])
+            link.default_channel = SimpleNamespace(queue_declare=lambda queue, passive: found)
+        yield link
 
     def send_task(self, name: str, args: tuple[str], queue: str, **options: Any) -> Any:
         if self.send_error:
@@ -251,3 +262,194 @@ def test_an_unknown_queue(script: ModuleType) -> None:
     app = Played({"mail": []})
     (row,) = play(script, app, [expect("worker1", queue="nowhere")], deadline=20)["rows"]
     assert row["detail"] == "the application knows no queue nowhere and creates none"
+
+
+@pytest.fixture
+def impatient(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LINGER", "GRACE"):
+        monkeypatch.setattr(script, name, 0.1)
+    monkeypatch.setattr(script, "POLL_LAST", 0.1)
+
+
+@pytest.mark.parametrize(("messages", "consumers"), [(12, 0), (812, 3)])
+def test_a_queue_from_which_nobody_answers_says_what_to_do(
+    script: ModuleType, impatient: None, messages: int, consumers: int
+) -> None:
+    app = Played({"mail": []})
+    app.depth = (messages, consumers)
+    (row,) = play(script, app, [expect("worker1")], name="shop")["rows"]
+    assert not row["ok"] and f"{messages} messages" in row["detail"]
+    if consumers:
+        assert f"the broker counts {consumers} consumers" in row["detail"] and "verify_deadline" in row["detail"]
+    else:
+        assert "queue mail has no consumer" in row["detail"]
+        assert row["detail"].endswith("systemctl start shop-worker-default@4f2c.service on worker1")
+
+
+def test_a_queue_that_one_host_serves_is_not_called_deserted(script: ModuleType, impatient: None) -> None:
+    app = Played({"mail": [consumer("worker1")]})
+    app.depth = (0, 1)
+    rows = play(script, app, [expect("worker1"), expect("worker2")])["rows"]
+    assert "the broker counts" not in rows[1]["detail"]
+
+
+def test_a_consumer_that_is_not_asked_may_answer_and_need_not(script: ModuleType) -> None:
+    expected = [expect("worker1"), expect("worker2", asked=False), expect("worker2", queue="bulk", asked=False)]
+    app = Played({"mail": [consumer("worker1"), consumer("worker2")], "bulk": []})
+    answer = play(script, app, expected, deadline=20)
+    assert [(row["to"], row["ok"]) for row in answer["rows"]] == [("worker1", True)]
+    assert app.sent["bulk"] == 0
+    app = Played({"mail": [consumer("worker2")]})
+    (row,) = play(script, app, expected[:2])["rows"]
+    assert not row["ok"] and row["detail"].startswith("no answer from worker1")
+
+
+def test_rounds(script: ModuleType, impatient: None) -> None:
+    app = Played({"mail": [consumer("worker1"), consumer("worker2")]})
+    answer = play(script, app, [expect("worker1"), expect("worker2")], deadline=20, rounds=3)
+    assert [(row["ok"], row["detail"]) for row in answer["rows"]] == [(True, "answered in 3 rounds")] * 2
+    assert [(look["sent"], look["answered"], look["lost"]) for look in answer["rounds"]] == [(4, 4, 0)] * 3
+    assert [(one["host"], one["round"]) for one in answer["answers"]] == [
+        (host, number) for number in (1, 2, 3) for host in ("worker1", "worker2")
+    ]
+    assert len(set(answer["sent_ids"])) == 12 and sorted(answer["task_ids"]) == sorted(answer["sent_ids"])
+
+
+def test_a_round_that_loses_a_canary_is_a_failure(script: ModuleType, impatient: None) -> None:
+    numbers = iter(range(100))
+    well = consumer("worker1")
+    # The second canary of all is taken and never answered.
+    app = Played({"mail": [lambda nonce: None if next(numbers) == 1 else well(nonce)]})
+    answer = play(script, app, [expect("worker1")], deadline=2, rounds=2, expires=0.3)
+    assert [row["ok"] for row in answer["rows"]] == [True, False]
+    assert (answer["rows"][1]["name"], answer["rows"][1]["detail"]) == (
+        "round 1 of 2",
+        "1 of 2 canaries never came back",
+    )
+    assert [look["lost"] for look in answer["rounds"]] == [1, 0]
+
+
+def test_a_canary_that_comes_late_is_not_lost(script: ModuleType, impatient: None) -> None:
+    app = Played({"mail": []})
+    first: list[dict[str, Any]] = []
+    canaries = script.Canaries({"expect": [expect("worker1")], "deadline": 1, "expires": 1, "rounds": 2, "interval": 0})
+    canaries.app = app
+    look = {"round": 1, "sent": 1, "answered": 0, "late": 0, "lost": 1}
+    canaries.late["mail-0"] = (script.time.monotonic(), look)
+    app.results["mail-0"] = {"status": "SUCCESS", "result": first}
+    app.queue_of["mail-0"] = "mail"
+    canaries.wait(script.time.monotonic() + 5, until=True)
+    assert (look["late"], look["lost"]) == (1, 0) and canaries.succeeded == ["mail-0"]
+
+
+def test_one_round_of_a_soak_in_which_nobody_answers(script: ModuleType, impatient: None) -> None:
+    numbers = iter(range(100))
+    well = consumer("worker1")
+    app = Played({"mail": [lambda nonce: None if next(numbers) < 2 else well(nonce)]})
+    row = play(script, app, [expect("worker1")], deadline=0.4, rounds=2, expires=0.4)["rows"][0]
+    assert not row["ok"] and row["detail"].startswith("failed in 1 of 2 rounds; round 1: no answer from worker1")
+
+
+def test_no_more_canaries_than_allowed(script: ModuleType, impatient: None) -> None:
+    app = Played({"mail": [consumer("worker1")]})
+    rows = play(script, app, [expect("worker1"), expect("worker2")], deadline=0.8, max=5)["rows"]
+    assert [row["ok"] for row in rows] == [True, False] and app.sent["mail"] == 5
+
+
+def test_too_few_for_everybody_are_shared_out(script: ModuleType, impatient: None) -> None:
+    hosts = [f"worker{number}" for number in range(10)]
+    expected = [expect(host, queue=queue) for queue in ("mail", "bulk") for host in hosts]
+    app = Played({queue: [consumer(host, queue=queue) for host in hosts] for queue in ("mail", "bulk")})
+    answer = play(script, app, expected, deadline=20, max=5)
+    assert app.sent == {"mail": 3, "bulk": 2}
+    assert [(row["queue"], row["to"], row["ok"]) for row in answer["rows"]] == [
+        *(("mail", host, True) for host in hosts[:3]),
+        *(("bulk", host, True) for host in hosts[:2]),
+    ]
+    assert "Sampled: 5 canaries" in answer["notes"][0] and "15 consumers were not asked" in answer["notes"][0]
+
+
+def test_a_sampled_canary_that_does_not_come_back_is_told_once(script: ModuleType, impatient: None) -> None:
+    app = Played({"mail": [consumer("worker0"), lambda nonce: None]})
+    expected = [expect(f"worker{number}") for number in range(10)]
+    rows = play(script, app, expected, max=2)["rows"]
+    assert [row["ok"] for row in rows] == [True, False]
+    assert rows[1]["detail"].startswith("1 of 2 canaries did not come back")
+
+
+def test_a_bound_below_the_number_of_queues_is_refused(script: ModuleType) -> None:
+    with pytest.raises(ValueError, match="max is 1, and 2 queues"):
+        script.Canaries({"expect": [expect("worker1"), expect("worker1", queue="bulk")], "max": 1})
+
+
+def test_results_are_forgotten_on_request(script: ModuleType) -> None:
+    app = Played({"mail": [consumer("worker1")]})
+    answer = play(script, app, [expect("worker1")], deadline=20, forget=True)
+    assert app.forgotten == answer["sent_ids"] and answer["notes"] == []
+    app = Played({"mail": [consumer("worker1")]})
+    play(script, app, [expect("worker1")], deadline=20)
+    assert app.forgotten == []
+
+
+def test_a_backend_that_cannot_forget_is_told_and_no_failure(script: ModuleType) -> None:
+    def refuse(task_id: str) -> None:
+        raise NotImplementedError("no forget")
+
+    app = Played({"mail": [consumer("worker1")]})
+    app.backend.forget = refuse
+    answer = play(script, app, [expect("worker1")], deadline=20, forget=True)
+    assert answer["rows"][0]["ok"] and "NotImplementedError: no forget" in answer["notes"][0]
+
+
+def record_of(script: ModuleType, path: Path, results: list[tuple[str, bool]], **request: Any) -> dict[str, Any]:
+    """What is recorded after these hosts were asked, of which some answered."""
+    expected = [expect(host) for host, _ok in results] + list(request.pop("others", []))
+    canaries = script.Canaries({"expect": expected, "record": str(path), **request})
+    lane = canaries.lanes[0]
+    rows = [canaries.row(lane, "default", host, ok, "", 0.125 if ok else None, None) for host, ok in results]
+    canaries.write_record(rows)
+    return json.loads(path.read_text())
+
+
+def test_the_record(script: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "canary.json"
+    found = record_of(script, path, [("worker1", True), ("worker2", False)])
+    assert found["version"] == 1 and found["run"] and path.stat().st_mode & 0o777 == 0o640
+    assert [{**one, "time": 0} for one in found["results"]] == [
+        {
+            "queue": "mail",
+            "worker": "default",
+            "host": host,
+            "node": f"default-4f2c@{host}",
+            "release": "4f2c",
+            "seconds": seconds,
+            "ok": seconds is not None,
+            "time": 0,
+        }
+        for host, seconds in (("worker1", 0.125), ("worker2", None))
+    ]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_record_keeps_what_was_not_asked_and_forgets_who_is_gone(script: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "canary.json"
+    before = record_of(script, path, [("worker1", True), ("worker2", True), ("worker3", True)])
+    found = record_of(script, path, [("worker1", False)], others=[expect("worker2", asked=False)])
+    assert [(one["host"], one["ok"]) for one in found["results"]] == [("worker1", False), ("worker2", True)]
+    assert found["results"][1] == before["results"][1]
+    # In a release nobody names the others.
+    found = record_of(script, path, [("worker1", True)], overlap=True)
+    assert [(one["host"], one["ok"]) for one in found["results"]] == [("worker1", True), ("worker2", True)]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"results": 1}', '{"results": [1]}'])
+def test_a_broken_record_is_replaced(script: ModuleType, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "canary.json"
+    path.write_text(text)
+    assert [one["host"] for one in record_of(script, path, [("worker1", True)])["results"]] == ["worker1"]
+
+
+def test_a_record_that_cannot_be_written_is_told(script: ModuleType, tmp_path: Path) -> None:
+    canaries = script.Canaries({"expect": [expect("worker1")], "record": str(tmp_path / "no" / "canary.json")})
+    canaries.write_record([])
+    assert canaries.report()["notes"][0].startswith("the record cannot be written: FileNotFoundError")

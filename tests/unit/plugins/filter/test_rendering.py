@@ -13,6 +13,7 @@ from ansible_collections.taskfleet.celery_cluster.plugins.filter import renderin
 from ansible_collections.taskfleet.celery_cluster.plugins.plugin_utils import (
     broker_state,
     flower,
+    latencies,
     links,
     releases,
     text,
@@ -33,6 +34,7 @@ MODEL: dict[str, Any] = {"name": "p", "queue_type": "quorum", "broker_users": [W
 def test_the_filters_are_the_functions_of_the_model() -> None:
     functions = [
         broker_state.rabbitmq_desired,
+        latencies.verify_text,
         links.canaries,
         links.deserted_queues,
         links.probes,

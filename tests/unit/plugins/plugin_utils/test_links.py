@@ -234,6 +234,15 @@ def test_only_some_hosts_are_asked_for_the_canary() -> None:
     assert canaries(model, "4f2c", []) == []
 
 
+def test_the_workers_of_other_hosts_are_named_as_such() -> None:
+    model = {"queues": {"mail": [{"worker": "default", "host": "w1"}], "video": [{"worker": "bulk", "host": "w2"}]}}
+    found = canaries(model, "4f2c", ["w2"], True)
+    assert [(one["queue"], one["host"], one.get("asked", True)) for one in found] == [
+        ("mail", "w1", False),
+        ("video", "w2", True),
+    ]
+
+
 def test_queues_that_lose_their_last_consumer() -> None:
     served = {
         "mail": [{"worker": "default", "host": "w1"}, {"worker": "bulk", "host": "w2"}],
