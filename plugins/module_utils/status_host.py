@@ -30,7 +30,7 @@ def releases(root: str) -> dict[str, Any]:
 
 def certificates(patterns: Iterable[str]) -> list[dict[str, Any]]:
     """An entry for each file with certificates; files with keys alone are not among them."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in sorted({path for pattern in patterns for path in glob.glob(pattern)}):  # noqa: PTH207 - absolute
         try:
             data = Path(path).read_bytes()

@@ -20,7 +20,7 @@ options:
     type: str
     required: true
   ca_file:
-    description: File on the host with the certificates of the authorities that the API's certificate is verified against.
+    description: File on the host with the authorities that the API's certificate is verified against.
     type: path
     required: true
   server_name:
@@ -88,7 +88,7 @@ vhost:
   sample: true
 queues:
   description:
-    - Queue to what is in it. C(age) is about how long its oldest message has waited, C(at_least) says that it is longer.
+    - Queue to what is in it. C(age) is about how long its oldest message has waited, C(at_least) that it is longer.
     - C(before) and C(middle) are its length at the beginning and in the middle of the last C(window) seconds.
   returned: when it answered
   type: dict

@@ -38,7 +38,7 @@ options:
     elements: str
     required: true
   ours_only:
-    description: Whether rules that are not about O(roles) or about everybody are left out, for a server of somebody else.
+    description: Whether only rules about O(roles) or everybody count, for a server of somebody else.
     type: bool
     default: false
 attributes:

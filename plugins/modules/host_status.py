@@ -98,7 +98,7 @@ units:
   returned: when it answered
   type: list
   elements: dict
-  sample: [{name: shop-worker-default@4f2c.service, active: active, sub: running, status: "1 queue, 0 active, release 4f2c"}]
+  sample: [{name: shop-worker-default@4f2c.service, active: active, sub: running, status: "1 queue, 0 active"}]
 releases:
   description: The release that is switched on, and all that are kept.
   returned: when it answered

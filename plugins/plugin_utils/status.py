@@ -34,13 +34,12 @@ def cluster_status(
     broker_status and database_status returned. limits: fields of ``Limits``. inventory: as it was named on the command
     line, for the commands of the remedies.
     """
-    asked = {host: answer for host, answer in hosts.items() if answer}
     seen = Seen(
         model,
         settings,
-        asked,
-        {host: answer for host, answer in (brokers or {}).items() if answer},
-        {host: answer for host, answer in (databases or {}).items() if answer},
+        _asked(hosts),
+        _asked(brokers),
+        _asked(databases),
         budget,
         Limits(**{name: int(value) for name, value in (limits or {}).items()}),
         tuple(inventory) or ("INVENTORY",),
@@ -63,6 +62,11 @@ def cluster_status(
         "databases": _databases(seen),
         "proof": _proof(seen),
     }
+
+
+def _asked(answers: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Mapping[str, Any]]:
+    """Without those of skipped tasks."""
+    return {host: answer for host, answer in (answers or {}).items() if "answered" in answer}
 
 
 def _order(finding: Finding) -> tuple[bool, str, str]:
@@ -105,9 +109,10 @@ def _service(seen: Seen, service: Service) -> Row:
 
 
 def _queues(seen: Seen) -> list[Row]:
-    told, rows = seen.broker, []
+    told = seen.broker
     if told is None:
-        return rows
+        return []
+    rows: list[Row] = []
     for name, consumers in seen.model["queues"].items():
         queue = told["queues"].get(name) or {}
         rows.append(
@@ -206,10 +211,15 @@ def _shown(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _age(seconds: float | None, at_least: bool) -> str:
+    if not seconds:
+        return "" if seconds is None else "-"
+    return f"> {duration(seconds)}" if at_least else duration(seconds)
+
+
 def queue_rows(content: Mapping[str, Any]) -> list[Row]:
     rows = []
     for row in content["queues"]:
-        age = row["oldest"]
         proof = row["proof"] or {}
         latency = f"{proof['seconds'] * 1000:.0f} ms" if proof.get("seconds") is not None else ""
         rows.append(
@@ -219,11 +229,7 @@ def queue_rows(content: Mapping[str, Any]) -> list[Row]:
                 "held": _shown(row["unacknowledged"]),
                 "in/s": _shown(row["in_rate"]),
                 "out/s": _shown(row["out_rate"]),
-                "oldest": ("> " if row["oldest_at_least"] else "") + duration(age)
-                if age
-                else ""
-                if age is None
-                else "-",
+                "oldest": _age(row["oldest"], row["oldest_at_least"]),
                 "consumers": f"{row['consumers']}/{row['planned']}",
                 "last proof": "FAILED" if proof and not proof["ok"] else latency,
             }

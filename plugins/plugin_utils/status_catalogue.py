@@ -35,9 +35,7 @@ FINDINGS: dict[str, Kind] = {
     "CS405": Kind(ERROR, "The broker blocks publishers", "It has too little memory or disk left."),
     "CS406": Kind(ERROR, "A broker is down or cut off", "The others serve without it; there is less to lose."),
     "CS407": Kind(ERROR, "No broker tells of its queues", "Its management API is what all of this is read from."),
-    "CS408": Kind(
-        ERROR, "Somebody is connected to the broker without TLS", "None of the cluster's services does that."
-    ),
+    "CS408": Kind(ERROR, "Somebody is connected to the broker without TLS", "No service of the cluster is."),
     # --- 5: database -------------------------------------------------------------------------------------------------
     "CS501": Kind(
         ERROR, "More database connections than planned", "Soon somebody else gets none: the plan is what fits."

@@ -11,7 +11,8 @@ from typing import Any
 from .plan_html import _code, _muted, _section, _table
 from .plan_style import STYLE
 from .plan_svg import escape
-from .status import Row, database_rows, host_rows, proof_text, queue_rows, service_rows, short, summary
+from .status import database_rows, host_rows, proof_text, queue_rows, service_rows, short, summary
+from .status_seen import Row
 
 #: Beyond the plan's: states stand out, and remedies are as wide as they need to be.
 OWN_STYLE = """

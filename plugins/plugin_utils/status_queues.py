@@ -78,7 +78,7 @@ def queues(seen: Seen, troubled: Collection[str] = ()) -> Iterator[Finding]:
             there = "" if queue else " (there is no such queue)"
             what = f"nobody consumes {name}{there}{waiting}"
             yield Finding("CS401", host, what, _start(seen, name))
-        elif counts[name] < len(planned) and not troubled & {where for _kind, where in planned}:
+        elif counts[name] < len(planned) and not {where for _kind, where in planned}.intersection(troubled):
             what = f"{name} has {counts[name]} consumers, {len(planned)} are planned"
             yield Finding("CS402", host, what, _start(seen, name))
         if queue and grows(queue, seen.limits.growth):
@@ -94,11 +94,11 @@ def queues(seen: Seen, troubled: Collection[str] = ()) -> Iterator[Finding]:
 
 
 def grows(queue: Mapping[str, Any], least: int) -> bool:
-    """Two looks apart: it is longer than at the beginning, still growing in the second half, and more comes than goes."""
+    """Longer than at the first look, still longer than at the second, and more comes than goes."""
     if queue["before"] is None or queue["window"] < LEAST_WINDOW:
         return False
     now = queue["ready"] + queue["unacknowledged"]
-    return now - queue["before"] >= least and now > queue["middle"] and queue["in_rate"] > queue["out_rate"]
+    return bool(now - queue["before"] >= least and now > queue["middle"] and queue["in_rate"] > queue["out_rate"])
 
 
 def _kinds(seen: Seen, queue: str) -> list[str]:

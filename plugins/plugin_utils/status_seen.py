@@ -24,7 +24,7 @@ RUNNING = ("active", "reloading", "refreshing")
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong. what: in words that follow the host. remedy: a command, and why it helps where needed."""
+    """One thing that is wrong. what: in words that follow the host. remedy: a command."""
 
     code: str
     host: str

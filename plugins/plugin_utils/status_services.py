@@ -159,7 +159,7 @@ def beat_state(seen: Seen, unit: Mapping[str, Any] | None) -> str:
     """active, standby or stopped, as the first word of its status says; without one, what systemd says."""
     if unit is None or not is_running(unit):
         return "stopped"
-    word = unit["status"].partition(",")[0]
+    word = str(unit["status"]).partition(",")[0]
     if word not in ("active", "standby", "stopped"):
         return "active"
     ticked = LAST_TICK.search(unit["status"])
@@ -178,9 +178,8 @@ def beats(seen: Seen) -> Iterator[Finding]:
     active = [host for host, state in states.items() if state == "active"]
     if len(active) > 1:
         spare = active[-1]
-        unit = units[spare] or {}
         what = f"beat is active on {', '.join(active)}"
-        yield Finding("CS207", spare, what, seen.on(spare, "systemctl stop", str(unit.get("name"))))
+        yield Finding("CS207", spare, what, seen.on(spare, "systemctl stop", str((units[spare] or {}).get("name"))))
     if active or not states or len(states) < len(hosts):
         # Of a host that was not asked, or does not answer, nobody knows whether it is the one.
         return
