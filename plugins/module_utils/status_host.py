@@ -37,7 +37,8 @@ def certificates(patterns: Iterable[str]) -> list[dict[str, Any]]:
         except OSError as error:
             rows.append({"path": path, "ends": None, "error": f"cannot be read: {error.strerror}"})
             continue
-        rows.append(certificate_dates.read(path, data))
+        if b"CERTIFICATE-----" in data or b"KEY-----" not in data:
+            rows.append(certificate_dates.read(path, data))
     return rows
 
 

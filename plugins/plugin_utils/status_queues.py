@@ -56,8 +56,7 @@ def brokers(seen: Seen) -> Iterator[Finding]:
         yield Finding("CS405", host, what, seen.on(host, "rabbitmq-diagnostics status"))
     for (user, address), count in Counter((row["user"], row["host"]) for row in told["plaintext"]).items():
         what = f"{count} connections without TLS, of {user} from {address}"
-        reason = "without TLS"
-        remedy = seen.on(first, f"rabbitmqctl close_all_user_connections {user} '{reason}'")
+        remedy = seen.on(first, f"rabbitmqctl close_all_user_connections {user} no-TLS")
         yield Finding("CS408", first, what, remedy)
 
 
@@ -134,8 +133,7 @@ def database(seen: Seen) -> Iterator[Finding]:
             continue
         used, planned = sum(told["roles"].values()), planned_connections(seen)
         most = ", ".join(f"{address} has {count}" for address, count in told["clients"][:3])
-        who = "SELECT client_addr, usename, application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3, 4"
-        look = f"{seen.on(host, 'psql', '-c', _word(who))} --become --become-user postgres"
+        look = seen.on(host, "ps -C postgres -o pid,etime,args")
         if planned is not None and used > planned:
             what = f"the cluster has {used} database connections, {planned} are planned ({most})"
             yield Finding("CS501", host, what, look)
@@ -152,11 +150,6 @@ def database(seen: Seen) -> Iterator[Finding]:
             yield Finding("CS504", host, "the server has TLS switched off", remedy)
         if told["plaintext"]:
             yield Finding("CS504", host, f"{told['plaintext']} connections of the cluster are without TLS", remedy)
-
-
-def _word(statement: str) -> str:
-    """A statement as one word of a command."""
-    return f'"{statement}"'
 
 
 def planned_connections(seen: Seen) -> int | None:

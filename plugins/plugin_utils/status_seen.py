@@ -112,8 +112,8 @@ class Seen:
         return " ".join(["ansible-playbook", self._where, f"{COLLECTION}.{name}", *options])
 
     def log(self, host: str, unit: str) -> str:
-        journal = ["journalctl", "-u", shlex.quote(unit), "-n", "50", "--no-pager"]
-        return self.on(host, *journal)
+        # It finds the log in whichever journal the unit writes to.
+        return self.on(host, "systemctl status --no-pager --full -n 50", unit)
 
     # --- what should be there ----------------------------------------------------------------------------------------
 
@@ -175,7 +175,8 @@ class Seen:
             unit = self.unit(service)
             return str(unit["name"]) if unit else "postgresql.service"
         current = self.answers[service.host]["releases"]["current"] or self.release()
-        return f"{service.prefix}{current}.service"
+        unit = self.unit(service)
+        return str(unit["name"]) if unit and not current else f"{service.prefix}{current}.service"
 
 
 def instance(unit: str) -> str:

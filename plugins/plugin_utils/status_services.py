@@ -24,13 +24,16 @@ STALLED = re.compile(r"event loop stalled")
 FROZEN_CHILDREN = re.compile(r"(\d+) child(?:ren)? frozen")
 ACTIVE_TASKS = re.compile(r"(\d+) active\b")
 LAST_TICK = re.compile(r"last tick (\d+) s ago")
+ORDER = ("silent", "stopped", "standby")
 DRAINED = "no queues (drained)"
 
 
 def findings(seen: Seen) -> Iterator[Finding]:
+    only_beat = len(seen.beat_hosts()) == 1
     for service in seen.services():
-        if service.host in seen.answers:
-            yield from service_findings(seen, service)
+        found = service_findings(seen, service) if service.host in seen.answers else ()
+        # That the only beat does not run is told as what it means: no beat is active.
+        yield from (row for row in found if not (only_beat and service.role == "beat" and row.code == "CS201"))
     yield from beats(seen)
 
 
@@ -130,10 +133,12 @@ def consumed(seen: Seen, unit: Mapping[str, Any]) -> list[str] | None:
 
 
 def missing_queues(seen: Seen, service: Service, unit: Mapping[str, Any]) -> list[str]:
-    found = consumed(seen, unit)
-    if found is None:
+    """Those that others consume, and this unit does not. One that nobody consumes is a finding of its own."""
+    found, broker = consumed(seen, unit), seen.broker
+    if found is None or broker is None:
         return []
-    return [queue for queue in seen.model["workers"][service.kind]["queues"] if queue not in found]
+    served = {entry["queue"] for entry in broker["consumers"]}
+    return [queue for queue in seen.model["workers"][service.kind]["queues"] if queue in served and queue not in found]
 
 
 def active_tasks(unit: Mapping[str, Any]) -> int | None:
@@ -183,7 +188,8 @@ def beats(seen: Seen) -> Iterator[Finding]:
     if active or not states or len(states) < len(hosts):
         # Of a host that was not asked, or does not answer, nobody knows whether it is the one.
         return
-    host = next((host for host, state in states.items() if state != "stopped"), next(iter(states)))
+    # One that stands by has nothing wrong with it.
+    host = min(states, key=lambda name: ORDER.index(states[name]))
     unit = units[host]
     told = f": {host} says '{unit['status']}'" if unit and is_running(unit) and unit["status"] else ""
     name = seen.expected_unit(Service(host, "beat", "", f"{seen.name}-beat@"))
