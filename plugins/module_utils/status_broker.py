@@ -13,6 +13,8 @@ from .rabbitmq_node import parse_nodes
 
 #: The broker itself remembers the lengths of its queues and what was published: for so long, in so many steps.
 WINDOW, STEP = 600, 30
+#: So many steps ago is a second look: a queue that was filled at once and shrinks since then does not grow.
+RECENT = 4
 _QUEUE_COLUMNS = (
     "name,state,messages_ready,messages_unacknowledged,messages,head_message_timestamp,messages_details,message_stats"
 )
@@ -63,7 +65,7 @@ def parse_queue(told: Mapping[str, Any]) -> dict[str, Any]:
         "in_rate": rate(stats.get("publish_details")),
         "out_rate": rate(stats.get("ack_details")),
         "before": lengths[0][1] if lengths else None,
-        "middle": lengths[len(lengths) // 2][1] if lengths else None,
+        "recent": lengths[max(0, len(lengths) - 1 - RECENT)][1] if lengths else None,
         "window": lengths[-1][0] - lengths[0][0] if lengths else 0.0,
         **oldest(ready, published, told.get("head_message_timestamp")),
     }

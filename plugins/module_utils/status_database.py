@@ -31,7 +31,7 @@ SELECT jsonb_build_object(
   'open_rules', (SELECT coalesce(jsonb_agg(jsonb_build_object('line', line_number, 'type', type,
       'address', coalesce(address, ''), 'method', auth_method) ORDER BY line_number), '[]')
     FROM pg_hba_file_rules WHERE type IN ('host', 'hostnossl') AND auth_method <> 'reject' AND error IS NULL
-    AND coalesce(address, '') NOT LIKE '127.%' AND coalesce(address, '') NOT IN ('::1', 'localhost')
+    AND coalesce(address, '') NOT LIKE '127.%' AND coalesce(address, '') NOT IN ('::1', 'localhost', 'samehost')
     AND ('all' = ANY (database) OR {database} = ANY (database)
       OR 'sameuser' = ANY (database) AND {database} = ANY ({roles}))
     AND (NOT {ours_only} OR 'all' = ANY (user_name) OR user_name && {roles}))

@@ -89,7 +89,7 @@ vhost:
 queues:
   description:
     - Queue to what is in it. C(age) is about how long its oldest message has waited, C(at_least) that it is longer.
-    - C(before) and C(middle) are its length at the beginning and in the middle of the last C(window) seconds.
+    - C(before) is its length at the beginning of the last C(window) seconds, C(recent) that of two minutes ago.
   returned: when it answered
   type: dict
   sample: {celery: {ready: 3, unacknowledged: 4, in_rate: 1.5, out_rate: 1.5, age: 2.0, at_least: false}}

@@ -97,7 +97,7 @@ def grows(queue: Mapping[str, Any], least: int) -> bool:
     if queue["before"] is None or queue["window"] < LEAST_WINDOW:
         return False
     now = queue["ready"] + queue["unacknowledged"]
-    return bool(now - queue["before"] >= least and now > queue["middle"] and queue["in_rate"] > queue["out_rate"])
+    return bool(now - queue["before"] >= least and now > queue["recent"] and queue["in_rate"] > queue["out_rate"])
 
 
 def _kinds(seen: Seen, queue: str) -> list[str]:

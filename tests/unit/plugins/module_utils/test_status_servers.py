@@ -29,7 +29,7 @@ class Api:
                 "state": "running",
                 "messages_ready": 30,
                 "messages_unacknowledged": 4,
-                "messages_details": details([4, 10, 34]),
+                "messages_details": details([4, 7, 10, 15, 20, 34]),
                 "message_stats": {
                     "publish_details": details([70, 90, 100], avg_rate=0.5),
                     "ack_details": {"rate": 0.2},
@@ -86,7 +86,7 @@ def test_one_look_at_the_broker() -> None:
     assert list(seen["queues"]) == ["celery"]
     queue = seen["queues"]["celery"]
     assert (queue["ready"], queue["unacknowledged"], queue["in_rate"], queue["out_rate"]) == (30, 4, 0.5, 0.2)
-    assert (queue["before"], queue["middle"], queue["window"]) == (4, 10, 60)
+    assert (queue["before"], queue["recent"], queue["window"]) == (4, 7, 150)
     assert seen["consumers"] == [{"queue": "celery", "host": "192.0.2.1", "port": 40000}]
     assert seen["channels"] == [{"host": "192.0.2.1", "port": 4, "unacknowledged": 3}]
     assert seen["plaintext"] == [{"user": "x", "host": "192.0.2.9"}]

@@ -84,7 +84,7 @@ def answer(*units: dict[str, Any], **other: Any) -> dict[str, Any]:
 
 
 def queue(name: str, **other: Any) -> dict[str, Any]:
-    rates = {"in_rate": 1.0, "out_rate": 1.0, "before": 2.0, "middle": 2.0, "window": 570.0}
+    rates = {"in_rate": 1.0, "out_rate": 1.0, "before": 2.0, "recent": 2.0, "window": 570.0}
     return {
         "name": name,
         "state": "running",

@@ -141,7 +141,7 @@ WRONG: list[tuple[str, str, Change, str]] = [
     (
         "CS403",
         "core1",
-        lambda w: w.broker["queues"]["long"].update(ready=400, middle=150, in_rate=2.0),
+        lambda w: w.broker["queues"]["long"].update(ready=400, recent=150, in_rate=2.0),
         "celery_workers.steady",
     ),
     ("CS404", "core1", lambda w: w.broker["queues"]["shop.dead"].update(ready=3), "rabbitmqctl list_queues -p shop"),
@@ -203,9 +203,9 @@ RIGHT: list[Change] = [
     # The one before still finishes its tasks.
     lambda w: w.hosts["worker1"]["units"].append(unit("shop-worker-quick@1b9e.service", active="deactivating")),
     # It grew, and is on its way back.
-    lambda w: w.broker["queues"]["long"].update(ready=400, middle=600, in_rate=1.0, out_rate=3.0),
+    lambda w: w.broker["queues"]["long"].update(ready=400, recent=600, in_rate=1.0, out_rate=3.0),
     # A short look says nothing about growth.
-    lambda w: w.broker["queues"]["long"].update(ready=400, middle=150, in_rate=2.0, window=60.0),
+    lambda w: w.broker["queues"]["long"].update(ready=400, recent=150, in_rate=2.0, window=60.0),
     lambda w: w.database.update(roles={"shop": 16}),
     lambda w: w.hosts["core1"]["canary"].update(time=NOW - 23 * 3600),
     # Addresses are translated on the way: then no consumer can be told apart, and none is missing.
@@ -230,7 +230,7 @@ def test_what_is_right_is_not_found(change: Change) -> None:
         ({"disk_percent": 40}, lambda w: None),
         ({"memory_percent": 5}, lambda w: None),
         ({"canary_hours": 1}, lambda w: w.hosts["core1"]["canary"].update(time=NOW - 3700)),
-        ({"growth": 5}, lambda w: w.broker["queues"]["long"].update(ready=10, middle=5, in_rate=2.0)),
+        ({"growth": 5}, lambda w: w.broker["queues"]["long"].update(ready=10, recent=5, in_rate=2.0)),
         ({"beat_silent": 10}, lambda w: w.unit("beat1", "beat").update(status="active, last tick 11 s ago")),
     ],
 )
