@@ -54,6 +54,7 @@ def cluster_status(
         "time": datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if times else "",
         "release": seen.release(),
         "findings": rows,
+        "wrong": sum(row["severity"] == "error" or bool(seen.limits.warnings_fail) for row in rows),
         "errors": sum(row["severity"] == "error" for row in rows),
         "warnings": sum(row["severity"] != "error" for row in rows),
         "hosts": [_host(seen, host) for host in seen.hosts],

@@ -56,7 +56,7 @@ class Service(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """From which values on something is wrong."""
+    """From which values on something is wrong. warnings_fail: whether warnings count as errors do."""
 
     certificate_days: int = 21
     disk_percent: int = 90
@@ -64,6 +64,7 @@ class Limits:
     canary_hours: int = 24
     growth: int = 100
     beat_silent: int = 120
+    warnings_fail: int = 0
 
 
 @dataclass(frozen=True)

@@ -264,7 +264,17 @@ def test_errors_come_first_and_all_are_counted() -> None:
         change(world)
     content = world.status()
     assert [row["severity"] for row in content["findings"]] == ["error", "error", "warning"]
-    assert (content["errors"], content["warnings"]) == (2, 1)
+    assert (content["errors"], content["warnings"], content["wrong"]) == (2, 1, 2)
+    world.limits = {"warnings_fail": 1}
+    assert world.status()["wrong"] == 3
+
+
+def test_a_broker_that_a_limit_leaves_out_is_silent() -> None:
+    world = World()
+    del world.hosts["core1"]
+    silent_broker(world)
+    world.database = {}
+    assert [(row["code"], row["host"]) for row in world.status()["findings"]] == [("CS407", "core1")]
 
 
 def test_a_remedy_is_one_command() -> None:
