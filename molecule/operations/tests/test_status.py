@@ -33,6 +33,13 @@ import os, time, psycopg
 found = [psycopg.connect(os.environ["CELERY_DATABASE_URL"]) for _number in range({SESSIONS})]
 time.sleep(900)
 """
+# A later RabbitMQ wants one argument more.
+OPEN_PORT = """
+case erlang:function_exported(rabbit_networking, start_tcp_listener, 3) of
+  true -> rabbit_networking:start_tcp_listener(5672, 2, 1);
+  false -> rabbit_networking:start_tcp_listener(5672, 2)
+end.
+"""
 TRAFFIC_LOG = f"/var/lib/{NAME}/status-traffic.log"
 TRAFFIC = (
     f"--app celery_agent:app --only long --rate 60 --count 300 --first 7000000 --long-seconds 2 --log {TRAFFIC_LOG}"
@@ -196,7 +203,7 @@ def test_faults_of_hosts_and_servers(ask, undo):
     on(CORE, f"systemd-run --quiet --unit={SESSIONS_UNIT} {RUN} python -c %s", OPEN)
 
     undo.callback(on, CORE, "rabbitmqctl eval %s", "rabbit_networking:stop_tcp_listener(5672).")
-    on(CORE, "rabbitmqctl eval %s", "rabbit_networking:start_tcp_listener(5672, 2).")
+    on(CORE, "rabbitmqctl eval %s", OPEN_PORT)
 
     wanted = {"worker1": {"CS201"}, "worker2": {"CS301"}, "beat1": {"CS103"}, "beat2": {"CS102"}}
     told = found_by(ask, {**wanted, CORE: {"CS501", "CS104"}})
