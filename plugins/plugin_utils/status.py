@@ -186,14 +186,15 @@ def proof_text(content: Mapping[str, Any]) -> str:
     return f"{proof['sent']} tasks {duration(proof['age'])} ago{failed}"
 
 
-def service_rows(content: Mapping[str, Any]) -> list[Row]:
+def service_rows(content: Mapping[str, Any], *, repeat: bool = False) -> list[Row]:
+    """repeat: whether every row names its host, as rows that may stand alone must."""
     rows, before = [], None
     for row in content["services"]:
         limit = f"/{size(row['memory_max'])}" if row.get("memory_max") else ""
         consumers = row.get("consumers")
         rows.append(
             {
-                "host": row["host"] if row["host"] != before else "",
+                "host": row["host"] if repeat or row["host"] != before else "",
                 "service": row["service"],
                 "state": row["state"],
                 "release": short(row.get("release", "")),

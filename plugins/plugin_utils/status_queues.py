@@ -118,7 +118,7 @@ def _start(seen: Seen, queue: str) -> str:
 
 def _more(seen: Seen, queue: str) -> str:
     kinds = ", ".join(f"celery_workers.{kind}.concurrency" for kind in _kinds(seen, queue))
-    return f"{seen.playbook('deploy')} after raising {kinds}, or with more hosts of this kind in the inventory"
+    return f"{seen.playbook('deploy')} # after raising {kinds}, or with more hosts of this kind in the inventory"
 
 
 # --- database --------------------------------------------------------------------------------------------------------

@@ -61,9 +61,9 @@ def service_findings(seen: Seen, service: Service) -> Iterator[Finding]:
 def _less_memory(seen: Seen, service: Service) -> str:
     """Where the limit stands, and what makes a worker need less."""
     if service.role != "worker":
-        return seen.playbook("site") + f" after raising MemoryMax in {service.role}_unit_options"
+        return seen.playbook("site") + f" # after raising MemoryMax in {service.role}_unit_options"
     place = f"celery_workers.{service.kind}"
-    return f"{seen.playbook('deploy')} after raising {place}.memory_max, or lowering {place}.concurrency"
+    return f"{seen.playbook('deploy')} # after raising {place}.memory_max, or lowering {place}.concurrency"
 
 
 def _not_running(seen: Seen, service: Service, unit: Mapping[str, Any] | None) -> Finding:
