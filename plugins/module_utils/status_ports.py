@@ -20,6 +20,8 @@ ESTABLISHED, LISTEN = "01", "0A"
 #: The first byte of an answer to a TLS greeting: a handshake, or an alert.
 _TLS = (b"\x15", b"\x16")
 TIMEOUT = 2.0
+#: How this host reaches what listens everywhere. Compared and connected to, not listened on.
+_ANY = {"0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}  # noqa: S104
 
 
 class Socket(NamedTuple):
@@ -80,7 +82,6 @@ def is_open(address: str) -> bool:
 
 def speaks_tls(address: str, port: int, timeout: float = TIMEOUT) -> bool | None:
     """Whether a listener answers a TLS greeting with TLS. Nothing else is said to it. None: nobody was there."""
-    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 - compared, not listened on
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     # It is asked whether TLS is spoken, not by whom: nothing is sent that a stranger may not see.
     context = ssl.create_default_context()
@@ -92,16 +93,21 @@ def speaks_tls(address: str, port: int, timeout: float = TIMEOUT) -> bool | None
     except ssl.SSLWantReadError:
         # It waits for the answer: the greeting is in `outgoing`.
         hello = outgoing.read()
-    try:
-        with socket.create_connection((target, port), timeout) as connection:
-            connection.sendall(hello)
-            return connection.recv(1) in _TLS
-    except TimeoutError:
-        return False
-    except ConnectionRefusedError:
-        return None
-    except OSError:
-        return False
+    # Without IPv6 on the host's loopback, `::` is reached by IPv4 alone.
+    for target in _ANY.get(address, (address,)):
+        try:
+            connection = socket.create_connection((target, port), timeout)
+        except TimeoutError:
+            return False
+        except OSError:
+            continue
+        with connection:
+            try:
+                connection.sendall(hello)
+                return connection.recv(1) in _TLS
+            except OSError:
+                return False
+    return None
 
 
 def listeners(

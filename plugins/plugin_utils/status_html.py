@@ -48,7 +48,7 @@ def status_html(content: Mapping[str, Any]) -> str:
         _findings(content["findings"]),
         _rows("services", "Services", service_rows(content, repeat=True), (5, 6, 7, 8)),
         _rows("queues", "Queues, as the broker sees them", queue_rows(content), (1, 2, 3, 4, 5, 6, 7)),
-        _rows("hosts", "Hosts", host_rows(content)),
+        _rows("machines", "Hosts", host_rows(content)),
         _rows("database", "Connections of the database", database_rows(content)),
         "</main>",
         f"<footer><p>As it was on {escape(content['time'] or 'no host')}. Nothing was changed.</p></footer>",

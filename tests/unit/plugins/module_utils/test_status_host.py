@@ -159,6 +159,10 @@ def silent(connection: socket.socket) -> None:
 def test_a_port_is_judged_by_its_answer(pki: Any, serve: Any, closed_port: int) -> None:
     assert status_ports.speaks_tls("127.0.0.1", serve(serving(pki.context))) is True
     assert status_ports.speaks_tls("0.0.0.0", serve(serving(pki.context))) is True
+    # Only IPv4 of the loopback leads to it, as on a host without IPv6.
+    assert status_ports.speaks_tls("::", serve(serving(pki.context))) is True
+    assert status_ports.speaks_tls("::", serve(amqp)) is False
+    assert status_ports.speaks_tls("::", closed_port) is None
     assert status_ports.speaks_tls("127.0.0.1", serve(amqp)) is False
     assert status_ports.speaks_tls("127.0.0.1", serve(lambda connection: None)) is False
     assert status_ports.speaks_tls("127.0.0.1", serve(silent), timeout=0.2) is False
