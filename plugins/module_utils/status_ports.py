@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -88,11 +89,10 @@ def speaks_tls(address: str, port: int, timeout: float = TIMEOUT) -> bool | None
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     greeting = context.wrap_bio(incoming, outgoing)
-    try:
+    # It waits for the answer, so the greeting is in `outgoing`.
+    with contextlib.suppress(ssl.SSLWantReadError):
         greeting.do_handshake()
-    except ssl.SSLWantReadError:
-        # It waits for the answer: the greeting is in `outgoing`.
-        hello = outgoing.read()
+    hello = outgoing.read()
     # Without IPv6 on the host's loopback, `::` is reached by IPv4 alone.
     for target in _ANY.get(address, (address,)):
         try:

@@ -128,7 +128,7 @@ def consumed(seen: Seen, unit: Mapping[str, Any]) -> list[str] | None:
     }
     if ends and not ends & ours:
         return None
-    mine = {(address, port) for address, port in unit["connections"]}
+    mine = set(map(tuple, unit["connections"]))
     return [entry["queue"] for entry in broker["consumers"] if (entry["host"], entry["port"]) in mine]
 
 
@@ -152,7 +152,7 @@ def reserved_tasks(seen: Seen, unit: Mapping[str, Any]) -> int | None:
     broker, active = seen.broker, active_tasks(unit)
     if broker is None or active is None or consumed(seen, unit) is None:
         return None
-    mine = {(address, port) for address, port in unit["connections"]}
+    mine = set(map(tuple, unit["connections"]))
     held = sum(row["unacknowledged"] for row in broker["channels"] if (row["host"], row["port"]) in mine)
     return max(0, int(held) - active)
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Stands in for psql: its server is a file that one process at a time has locked.
 
 The file `mode` says how it behaves from the next question on: silent, garbage, refuse, idle (the session has ended), or

@@ -54,6 +54,9 @@ class Beats:
         self.root = root
         self.systemd: dict[str, Systemd] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.psql = root / "psql"
+        self.psql.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" "$@"\n')
+        self.psql.chmod(0o700)
 
     def start(self, host: str, **environment: str) -> None:
         self.systemd[host] = Systemd(str(self.root / f"notify-{host}-{len(self.cluster.processes)}"))
@@ -69,7 +72,7 @@ class Beats:
                     "CELERY_AGENT_HOST": host,
                     "CELERY_BEAT_LOCK_SERVICE": "shop_lock",
                     "CELERY_BEAT_LOCK_CLUSTER": "shop",
-                    "CELERY_BEAT_LOCK_PSQL": str(FAKE),
+                    "CELERY_BEAT_LOCK_PSQL": str(self.psql),
                     "FAKE_PSQL_ROOT": str(self.root),
                     "NOTIFY_SOCKET": self.systemd[host].address,
                     **environment,

@@ -43,7 +43,7 @@ class Played:
         self.conf = SimpleNamespace(update=lambda **_: None)
         self.forgotten: list[str] = []
         self.backend = SimpleNamespace(
-            get_task_meta=self.get_task_meta, always_retry=True, forget=lambda task_id: self.forgotten.append(task_id)
+            get_task_meta=self.get_task_meta, always_retry=True, forget=self.forgotten.append
         )
         # What a passive declaration says of every queue; None: the connection knows nothing of it.
         self.depth: tuple[int, int] | None = None
