@@ -233,7 +233,8 @@ def test_login_refused(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("CELERY_BROKER_URL", "pyamqp://shop:s3%20cr3t@broker1/v")
     app = Played({"mail": []})
     app.send_error = AccessRefused("ACCESS_REFUSED - Login 's3 cr3t' was refused")
-    (row,) = play(script, app, [expect("worker1")])["rows"]
+    # Long enough for one attempt on a busy machine.
+    (row,) = play(script, app, [expect("worker1")], deadline=3)["rows"]
     assert row["ok"] is False
     assert row["detail"].startswith("the canary cannot be sent: AccessRefused:")
     assert "Login '***' was refused" in row["detail"]
