@@ -336,6 +336,7 @@ def without_flower(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_flower_goes_with_its_page_and_comes_back(without_flower):
     files = [f"/etc/nginx/conf.d/{NAME}-flower.conf", f"/etc/systemd/system/{NAME}-flower@.service"]
     files += [f"/var/lib/{NAME}/flower", f"/opt/{NAME}/config/flower-options.env"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from typing import Any
 
 import guide
 import pytest
@@ -43,7 +44,12 @@ def execute(name: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in RESTARTS])
+def marked(name: str) -> Any:
+    # The whole of site.yml: every scenario runs it, too.
+    return pytest.param(name, marks=[pytest.mark.thorough] if name in ("see what would change", "make it so") else [])
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in COMMANDS if name not in RESTARTS])
 def test_the_command_does_what_the_guide_says(name):
     output = execute(name)
     # Each of them tells something.

@@ -180,6 +180,7 @@ def test_a_queue_without_a_consumer(no_quick):
     assert bad == {("numbers", name) for name in WORKERS}
 
 
+@pytest.mark.thorough
 def test_the_busy_cluster_is_not_made_busier(report):
     first = 70_000_000 + int(time.time()) % 1_000_000 * 10
     assert script_on(CORE, SEND, {"count": BUSY, "first": first}, [RUN, "python"]) == BUSY
