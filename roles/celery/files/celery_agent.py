@@ -41,6 +41,8 @@ RECONNECT_TOLERATED = 300.0
 STATUS_INTERVAL = 10.0
 # A process of the pool that a signal stopped: nothing but a debugging session continues it, and its task waits.
 CHILD_FROZEN = 60.0
+# Seconds. A smaller step of the clock is a correction that an interval does not notice.
+CLOCK_STEP = 5.0
 # The event loop of a worker turns at least every ten seconds.
 LOOP_STALLED = 300.0
 LOOP_TICK = 5.0
@@ -132,6 +134,7 @@ class State:
         self.consumer = None
         self.scheduler = None  # of beat
         self.beat_entries = None  # how many periodic tasks it has
+        self.beat_clock = None  # how far the time of day is from the clock that nobody sets
         self.beat_ticked = 0.0
         self.beat_ticks = 0
         self.beat_told = -1  # the count of ticks when the watchdog was answered last
@@ -285,6 +288,7 @@ def watch_beat(scheduler):
 
     @functools.wraps(tick)
     def noted(*args, **kwargs):
+        look_at_the_clock(scheduler)
         answer = tick(*args, **kwargs)
         state.beat_ticked = time.monotonic()
         state.beat_ticks += 1
@@ -296,6 +300,32 @@ def watch_beat(scheduler):
     scheduler.tick = noted
     state.beat_ticked = time.monotonic()
     state.scheduler = scheduler
+
+
+@guarded
+def look_at_the_clock(scheduler):
+    """After the clock was set back, what runs at an interval would wait until the clock is where it was.
+
+    It counts from now instead, so it never comes sooner than its interval. A crontab names a time of day, and what ran
+    at it does not run again. At the first tick as well, because the schedule on disk may be from before.
+    """
+    before, state.beat_clock = state.beat_clock, time.time() - time.monotonic()
+    if before is not None and state.beat_clock > before - CLOCK_STEP:
+        return
+    from celery.schedules import schedule
+
+    count = 0
+    for entry in scheduler.schedule.values():
+        if type(entry.schedule) is schedule and entry.last_run_at:
+            now = entry.default_now()
+            if (entry.last_run_at - now).total_seconds() > CLOCK_STEP:
+                entry.last_run_at = now
+                count += 1
+    if before is not None or count:
+        log.warning("the clock was set back: %d periodic tasks count their interval from now", count)
+        # Celery's list of what is due when is of the time before.
+        if hasattr(scheduler, "_heap"):
+            scheduler._heap = None
 
 
 def beat_status(now):

@@ -35,6 +35,20 @@ def note(**_):
         stream.write(f"{time.monotonic()} {os.environ['CELERY_AGENT_HOST']}\\n")
 """
 )
+# The time of day is moved by what the file says; the clock that nobody sets is not.
+CLOCK = """
+import datetime
+true_time, true_now = time.time, app.now
+
+
+def moved():
+    with open(root + "/clock") as stream:
+        return float(stream.read())
+
+
+time.time = lambda: true_time() + moved()
+app.now = lambda: true_now() + datetime.timedelta(seconds=moved())
+"""
 
 
 @pytest.fixture
@@ -50,7 +64,8 @@ class Beats:
     """Beats of several hosts; each has a systemd of its own."""
 
     def __init__(self, root: Path) -> None:
-        self.cluster = Cluster(root, TICKING)
+        self.move_clock(root, 0)
+        self.cluster = Cluster(root, TICKING + CLOCK)
         self.root = root
         self.systemd: dict[str, Systemd] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -90,6 +105,13 @@ class Beats:
             return self.systemd[host].wait_for(start, timeout, self.processes[host])
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.cluster.log(host)}") from error
+
+    @staticmethod
+    def move_clock(root: Path, seconds: float) -> float:
+        """The time of day is another one from now on."""
+        (root / "clock.new").write_text(str(seconds))
+        (root / "clock.new").replace(root / "clock")
+        return time.monotonic()
 
     def mode(self, word: str) -> float:
         """The fake's servers behave so from now on."""
@@ -204,6 +226,28 @@ def test_a_frozen_beat_sends_nothing_after_it_was_replaced(beats: Beats) -> None
     beats.processes["beat1"].send_signal(signal.SIGCONT)
     assert beats.processes["beat1"].wait(60) != 0
     assert first > frozen and max(moment for moment, who in beats.sent() if who == "beat1") < frozen
+
+
+def test_a_clock_that_is_set_stops_nobody(beats: Beats) -> None:
+    beats.start("beat1")
+    beats.wait_until_sent("beat1", 0)
+    for seconds in (3600, -3600, 0):
+        moment = beats.move_clock(beats.root, seconds)
+        # One may have been on its way.
+        beats.wait_until_sent("beat1", moment + 0.4)
+        time.sleep(1.5)
+        after = [sent for sent, _who in beats.sent() if sent > moment + 0.4]
+        assert 1 <= len(after) <= (time.monotonic() - moment) / 0.3 + 1
+    assert "set back: 1 periodic tasks count their interval from now" in beats.cluster.log("beat1")
+    assert beats.processes["beat1"].poll() is None
+    # A schedule on disk that is of a later day, as a clock that was wrong leaves it.
+    beats.move_clock(beats.root, 7200)
+    beats.wait_until_sent("beat1", time.monotonic() + 0.4)
+    beats.processes["beat1"].terminate()
+    beats.processes["beat1"].wait(30)
+    moment = beats.move_clock(beats.root, 0)
+    beats.start("beat1")
+    beats.wait_until_sent("beat1", moment)
 
 
 def children(pid: int) -> list[int]:
