@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .html_page import code, codes, finding, findings, muted, page, section, table
 from .plan import LATER, RELEASE, VERSION, counts, grouped_links, ranges
-from .plan_style import STYLE
 from .plan_svg import KINDS, escape, topology_svg
 
 _LEGEND = {
@@ -24,19 +24,8 @@ def plan_html(content: Mapping[str, Any]) -> str:
     """The page of a plan that ``plan`` made."""
     name = escape(content["name"])
     app = f'<p class="app">Application <code>{escape(content["app"])}</code></p>' if content["app"] else ""
-    parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en">',
-        "<head>",
-        '<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">',
-        f"<title>{name}: the cluster as planned</title>",
-        f"<style>{STYLE}</style>",
-        "</head>",
-        "<body>",
-        f'<header><h1>{name}</h1><p class="lead">The cluster as planned: {escape(counts(content))}.</p>{app}</header>',
-        "<main>",
+    header = f'<h1>{name}</h1><p class="lead">The cluster as planned: {escape(counts(content))}.</p>{app}'
+    sections = [
         _problems(content["problems"]),
         _topology(content),
         _hosts(content["hosts"]),
@@ -45,12 +34,8 @@ def plan_html(content: Mapping[str, Any]) -> str:
         _ports(content["ports"]),
         _budget(content),
         _access(content["access"], is_existing=content["is_existing"]),
-        "</main>",
-        f"<footer><p>{_notes(content)}</p></footer>",
-        "</body>",
-        "</html>",
     ]
-    return "\n".join(part for part in parts if part) + "\n"
+    return page(f"{name}: the cluster as planned", header, sections, _notes(content))
 
 
 def _notes(content: Mapping[str, Any]) -> str:
@@ -64,43 +49,6 @@ def _notes(content: Mapping[str, Any]) -> str:
 
 
 # --------------------------------------------------------------------------------------------------
-# Building blocks
-
-
-def _section(identity: str, heading: str, body: str, lead: str = "") -> str:
-    paragraph = f'<p class="note">{lead}</p>' if lead else ""
-    return f'<section id="{identity}">\n<h2>{heading}</h2>\n{paragraph}{body}\n</section>'
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """Cells are HTML already. Each names its column, because a phone shows rows as blocks."""
-
-    def cell(index: int, text: str) -> str:
-        style = ' class="number"' if index in numbers else ""
-        return f'<td{style} data-label="{escape(columns[index])}">{text}</td>'
-
-    head = "".join(
-        f'<th scope="col"{" class=number" if index in numbers else ""}>{escape(column)}</th>'
-        for index, column in enumerate(columns)
-    )
-    lines = ("".join(cell(index, text) for index, text in enumerate(row)) for row in rows)
-    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-
-
-def _code(value: object) -> str:
-    return f"<code>{escape(value)}</code>" if value != "" else ""
-
-
-def _codes(names: Iterable[str]) -> str:
-    return ", ".join(_code(name) for name in names)
-
-
-def _muted(text: str) -> str:
-    return f'<span class="muted">{text}</span>'
-
-
-# --------------------------------------------------------------------------------------------------
 # Sections
 
 
@@ -110,15 +58,12 @@ def _problems(problems: Sequence[Mapping[str, str]]) -> str:
     items = []
     for row in problems:
         severity = "error" if row["severity"] == "error" else "warning"
-        host = f"{_code(row['host'])}: " if row["host"] else ""
-        items.append(
-            f'<li class="{severity}"><span class="severity">{severity} {escape(row["code"])}</span> '
-            f"<span>{host}{_code(row['place'])} {escape(row['what'])}: {escape(row['instead'])}.</span></li>"
-        )
+        host = f"{code(row['host'])}: " if row["host"] else ""
+        text = f"{host}{code(row['place'])} {escape(row['what'])}: {escape(row['instead'])}."
+        items.append(finding(severity, f"{severity} {row['code']}", text))
     errors = sum(row["severity"] == "error" for row in problems)
     heading = "Warnings" if not errors else "Errors" if errors == len(problems) else "Errors and warnings"
-    lines = "\n".join(items)
-    return _section("problems", heading, f'<ul class="problems">\n{lines}\n</ul>')
+    return findings(heading, items)
 
 
 def _topology(content: Mapping[str, Any]) -> str:
@@ -133,7 +78,7 @@ def _topology(content: Mapping[str, Any]) -> str:
         f"<figure>\n{topology_svg(content)}\n{topology_svg(content, narrow=True)}\n"
         f'<figcaption><ul class="legend">{legend}</ul></figcaption>\n</figure>'
     )
-    return _section(
+    return section(
         "topology", "Topology", figure, "Arrows lead from who connects, and as which user, to the port it connects to."
     )
 
@@ -141,29 +86,29 @@ def _topology(content: Mapping[str, Any]) -> str:
 def _hosts(hosts: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for row in hosts:
-        address = _code(row["address"]) if row["known"] else _muted(LATER)
-        rows.append((_code(row["host"]), address, "".join(_service(service) for service in row["services"])))
-    return _section("hosts", "Hosts", _table(("Host", "Address", "Services"), rows))
+        address = code(row["address"]) if row["known"] else muted(LATER)
+        rows.append((code(row["host"]), address, "".join(_service(service) for service in row["services"])))
+    return section("hosts", "Hosts", table(("Host", "Address", "Services"), rows))
 
 
 def _service(service: Mapping[str, Any]) -> str:
     title = f"worker {service['title']}" if service["role"] == "worker" else service["title"]
     details = [escape(service["detail"])] if service["detail"] else []
-    details += [_codes(service["queues"])] if service["queues"] else []
-    unit = f'<span class="unit">{_code(service["unit"])}</span>' if service["unit"] else ""
-    what = f'<span class="what"><b>{escape(title)}</b> {_muted("; ".join(details))}</span>'
+    details += [codes(service["queues"])] if service["queues"] else []
+    unit = f'<span class="unit">{code(service["unit"])}</span>' if service["unit"] else ""
+    what = f'<span class="what"><b>{escape(title)}</b> {muted("; ".join(details))}</span>'
     return f'<div class="service">{what}{unit}</div>'
 
 
 def _queues(queues: Sequence[Mapping[str, Any]]) -> str:
     rows = [
-        (_code(row["queue"]), _codes(row["workers"]), _codes(ranges(row["hosts"])), escape(row["at_once"]))
+        (code(row["queue"]), codes(row["workers"]), codes(ranges(row["hosts"])), escape(row["at_once"]))
         for row in queues
     ]
-    return _section(
+    return section(
         "queues",
         "Queues and their consumers",
-        _table(("Queue", "Workers", "On", "Tasks at once"), rows, numbers=(3,)),
+        table(("Queue", "Workers", "On", "Tasks at once"), rows, numbers=(3,)),
         "A worker that consumes several queues runs so many tasks of all of them together.",
     )
 
@@ -172,23 +117,23 @@ def _links(links: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for row in grouped_links(links):
         size = max(len(row["from"]), len(row["to"]))
-        hosts = f" {_muted(f'({size} hosts)')}" if size > 3 else ""
-        start, end = (_codes(ranges(row[key])) for key in ("from", "to"))
+        hosts = f" {muted(f'({size} hosts)')}" if size > 3 else ""
+        start, end = (codes(ranges(row[key])) for key in ("from", "to"))
         where = (f"{start}{hosts}", end) if len(row["from"]) > 1 else (start, f"{end}{hosts}")
-        port = f"{_code(row['port'])} {escape(row['protocol'])}".strip()
-        rows.append((escape(row["service"]), *where, port, _code(row["identity"]), escape(row["tls"])))
-    return _section("links", "Links", _table(("Service", "From", "To", "Port", "Identity", "TLS verified"), rows))
+        port = f"{code(row['port'])} {escape(row['protocol'])}".strip()
+        rows.append((escape(row["service"]), *where, port, code(row["identity"]), escape(row["tls"])))
+    return section("links", "Links", table(("Service", "From", "To", "Port", "Identity", "TLS verified"), rows))
 
 
 def _ports(ports: Sequence[Mapping[str, Any]]) -> str:
     if not ports:
         return ""
     rows = [
-        (_code(row["port"]), escape(row["purpose"]), "yes" if row["tls"] else "no", _codes(ranges(row["hosts"])))
+        (code(row["port"]), escape(row["purpose"]), "yes" if row["tls"] else "no", codes(ranges(row["hosts"])))
         for row in ports
     ]
     lead = "What other hosts may find open. Everything else that answers does not belong to the cluster."
-    return _section("ports", "Open ports", _table(("Port", "For", "TLS", "On"), rows), lead)
+    return section("ports", "Open ports", table(("Port", "For", "TLS", "On"), rows), lead)
 
 
 def _budget(content: Mapping[str, Any]) -> str:
@@ -197,11 +142,11 @@ def _budget(content: Mapping[str, Any]) -> str:
     total, limit = content["connections"]["total"], content["connections"]["limit"]
     rows = [(escape(row["who"]), escape(row["connections"])) for row in content["budget"]]
     rows.append(("<b>together</b>", f"<b>{escape(total)}</b>"))
-    body = _table(("Who", "Connections"), rows, numbers=(1,))
+    body = table(("Who", "Connections"), rows, numbers=(1,))
     server = content["connections"]["server"]
     server = total if server is None else server
     if not isinstance(limit, int) or not isinstance(server, int):
-        return _section("budget", "Connections of the database", body)
+        return section("budget", "Connections of the database", body)
     full = min(1.0, server / limit) if limit > 0 else 1.0
     style = "bar over" if server > limit else "bar"
     gauge = (
@@ -211,7 +156,7 @@ def _budget(content: Mapping[str, Any]) -> str:
     lead = f"At most <b>{server}</b> of the <b>{limit}</b> connections that the database offers."
     if server != total:
         lead += " The pooler lends them to all clients."
-    return _section("budget", "Connections of the database", f"{gauge}\n{body}", lead)
+    return section("budget", "Connections of the database", f"{gauge}\n{body}", lead)
 
 
 def _access(access: Sequence[Mapping[str, Any]], *, is_existing: bool) -> str:
@@ -219,11 +164,11 @@ def _access(access: Sequence[Mapping[str, Any]], *, is_existing: bool) -> str:
         return ""
     rows = [
         (
-            _code(row["who"]),
-            _code(row["user"]),
-            _code(row["address"]) if row["address"] else _muted(LATER),
-            _code(row["port"]),
-            _code(row["method"]),
+            code(row["who"]),
+            code(row["user"]),
+            code(row["address"]) if row["address"] else muted(LATER),
+            code(row["port"]),
+            code(row["method"]),
         )
         for row in access
     ]
@@ -231,6 +176,6 @@ def _access(access: Sequence[Mapping[str, Any]], *, is_existing: bool) -> str:
     others = "Every other address is refused."
     if is_existing:
         others = "At every other address the roles that the cluster makes are refused; the server's own lines stay."
-    lead = f"Each is one line of <code>pg_hba.conf</code>: {_code(line)}. {others}"
+    lead = f"Each is one line of <code>pg_hba.conf</code>: {code(line)}. {others}"
     columns = ("Who", "Role", "Address", "Port", "Method")
-    return _section("access", "Who may log in to the database", _table(columns, rows), lead)
+    return section("access", "Who may log in to the database", table(columns, rows), lead)
