@@ -315,6 +315,7 @@ def clock() -> Iterator[str]:
         assert host(name).run(restart).rc == 0
 
 
+@pytest.mark.thorough
 def test_a_clock_that_is_set_stops_nobody(clock):
     """An hour on, and back again: it goes on with what is due, once, and keeps the lock."""
     since, process = time.time(), units(clock)["MainPID"]

@@ -252,6 +252,7 @@ def served() -> str:
     return on(CORE, f"openssl s_client -connect 127.0.0.1:{PORT} </dev/null 2>/dev/null | openssl x509 -noout -serial")
 
 
+@pytest.mark.thorough
 def test_a_renewed_certificate_is_loaded_without_a_restart():
     before, nginx, flower = served(), pid("nginx.service"), pid(UNIT)
     done = run_playbook(name="playbooks/rotate_certificates.yml")
