@@ -44,7 +44,7 @@ def test_flower_sees_every_worker(on):
         return {item["hostname"] for item in json.loads(body)["data"] if item["status"]}
 
     # A worker counts as gone after 4 s without a heartbeat: on a busy machine not all are there at every look.
-    assert wait_for(lambda: online() == expected, 300), (online(), expected)
+    assert wait_for(lambda: online() >= expected, 300), (online(), expected)
 
 
 def test_flower_counts_the_tasks(on):
