@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .plan_style import STYLE
 from .plan_svg import escape
@@ -35,9 +35,12 @@ def page(title: str, header: str, sections: Iterable[str], footer: str, style: s
     return "\n".join(parts) + "\n"
 
 
-def finding(severity: str, label: str, text: str) -> str:
-    """One line of the list of what is wrong; text is HTML already."""
-    return f'<li class="{severity}"><span class="severity">{escape(label)}</span> <span>{text}</span></li>'
+def finding(row: Mapping[str, str], text: str) -> str:
+    """One line of the list of what is wrong: severity, code and host of the row, and a text that is HTML already."""
+    severity = "error" if row["severity"] == "error" else "warning"
+    host = f"{code(row['host'])}: " if row["host"] else ""
+    label = f"{severity} {escape(row['code'])}"
+    return f'<li class="{severity}"><span class="severity">{label}</span> <span>{host}{text}</span></li>'
 
 
 def findings(heading: str, items: Iterable[str]) -> str:

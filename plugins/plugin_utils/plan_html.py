@@ -57,10 +57,8 @@ def _problems(problems: Sequence[Mapping[str, str]]) -> str:
         return '<p class="fine">The inventory has no errors and no warnings.</p>'
     items = []
     for row in problems:
-        severity = "error" if row["severity"] == "error" else "warning"
-        host = f"{code(row['host'])}: " if row["host"] else ""
-        text = f"{host}{code(row['place'])} {escape(row['what'])}: {escape(row['instead'])}."
-        items.append(finding(severity, f"{severity} {row['code']}", text))
+        text = f"{code(row['place'])} {escape(row['what'])}: {escape(row['instead'])}."
+        items.append(finding(row, text))
     errors = sum(row["severity"] == "error" for row in problems)
     heading = "Warnings" if not errors else "Errors" if errors == len(problems) else "Errors and warnings"
     return findings(heading, items)

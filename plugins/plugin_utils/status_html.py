@@ -48,10 +48,8 @@ def _findings(rows: Sequence[Mapping[str, str]]) -> str:
         return '<p class="fine">Nothing is wrong.</p>'
     items = []
     for row in rows:
-        severity = "error" if row["severity"] == "error" else "warning"
-        host = f"{code(row['host'])}: " if row["host"] else ""
-        text = f'{host}{escape(row["what"])}<span class="remedy">{code(row["remedy"])}</span>'
-        items.append(finding(severity, f"{severity} {row['code']}", text))
+        text = f'{escape(row["what"])}<span class="remedy">{code(row["remedy"])}</span>'
+        items.append(finding(row, text))
     return findings("What is wrong, and what to do", items)
 
 
