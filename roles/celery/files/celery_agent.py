@@ -316,7 +316,7 @@ def look_at_the_clock(scheduler):
 
     count = 0
     for entry in scheduler.schedule.values():
-        if type(entry.schedule) is schedule and entry.last_run_at:
+        if isinstance(entry.schedule, schedule) and entry.last_run_at:
             now = entry.default_now()
             if (entry.last_run_at - now).total_seconds() > CLOCK_STEP:
                 entry.last_run_at = now
