@@ -143,7 +143,8 @@ class Cluster:
         self.environment = {
             **kept,
             "PYTHONPATH": f"{agent.parent}:{root / 'code'}",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            # Whatever the caller wants: each of these processes would compile Celery again, which takes half its time.
+            "PYTHONDONTWRITEBYTECODE": "",
             "SHOP_ROOT": str(root),
             "C_FORCE_ROOT": "1",
             "CELERY_AGENT_APP": "shop:app",

@@ -73,7 +73,8 @@ class Host:
             **kept,
             "PATH": f"{root / 'bin'}:/usr/bin:/bin",
             "PYTHONPATH": f"{AGENT}:{root / 'code'}",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            # Whatever the caller wants: each of these processes would compile Celery again, which takes half its time.
+            "PYTHONDONTWRITEBYTECODE": "",
             "SHOP_ROOT": str(root),
             "C_FORCE_ROOT": "1",
             "CELERY_AGENT_APP": "shop:app",
