@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from kombu.exceptions import OperationalError
 from kombu.utils import functional
-from kombu.utils import functional
 
 Load = Callable[..., ModuleType]
 MEMORY = "from celery import Celery\napp = Celery('m', broker='memory://')\n"
