@@ -24,4 +24,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Ansible, and a module that runs here as it runs on a host, would write into ~/.ansible."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        # Nor do the many processes of the tests write __pycache__ into the checkout.
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
         yield

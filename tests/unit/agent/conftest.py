@@ -93,6 +93,29 @@ def agent_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def loader(folder: Path, patch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """What loads the agent with an application that it writes into this folder."""
+
+    def load(source: str, settings: Any = None, **environment: str) -> ModuleType:
+        name = f"application_{uuid.uuid4().hex}"
+        (folder / f"{name}.py").write_text(source)
+        patch.syspath_prepend(str(folder))
+        patch.setenv("CELERY_AGENT_APP", f"{name}:app")
+        if settings is not None:
+            (folder / "settings.json").write_text(settings if isinstance(settings, str) else json.dumps(settings))
+            patch.setenv("CELERY_AGENT_SETTINGS", str(folder / "settings.json"))
+        for key, value in environment.items():
+            patch.setenv(key, value)
+        spec = importlib.util.spec_from_file_location("celery_agent", AGENT)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(sys.modules, "celery_agent", module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
 @pytest.fixture
 def load_agent(
     agent_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -106,24 +129,7 @@ def load_agent(
     receivers = {name: list(getattr(signals, name).receivers) for name in names}
     no_declare = event_exchange.no_declare
 
-    def load(source: str, settings: Any = None, **environment: str) -> ModuleType:
-        name = f"application_{uuid.uuid4().hex}"
-        (tmp_path / f"{name}.py").write_text(source)
-        monkeypatch.syspath_prepend(str(tmp_path))
-        monkeypatch.setenv("CELERY_AGENT_APP", f"{name}:app")
-        if settings is not None:
-            (tmp_path / "settings.json").write_text(settings if isinstance(settings, str) else json.dumps(settings))
-            monkeypatch.setenv("CELERY_AGENT_SETTINGS", str(tmp_path / "settings.json"))
-        for key, value in environment.items():
-            monkeypatch.setenv(key, value)
-        spec = importlib.util.spec_from_file_location("celery_agent", AGENT)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, "celery_agent", module)
-        spec.loader.exec_module(module)
-        return module
-
-    yield load
+    yield loader(tmp_path, monkeypatch)
     for name, before in receivers.items():
         getattr(signals, name).receivers = before
         getattr(signals, name).sender_receivers_cache.clear()
@@ -143,7 +149,8 @@ class Cluster:
         self.environment = {
             **kept,
             "PYTHONPATH": f"{agent.parent}:{root / 'code'}",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            # Whatever the caller wants: each of these processes would compile Celery again, which takes half its time.
+            "PYTHONDONTWRITEBYTECODE": "",
             "SHOP_ROOT": str(root),
             "C_FORCE_ROOT": "1",
             "CELERY_AGENT_APP": "shop:app",

@@ -16,7 +16,7 @@ from typing import Any
 
 import conftest
 import pytest
-from conftest import AGENT, Cluster, Systemd
+from conftest import AGENT, Cluster, Systemd, loader
 
 Load = Callable[..., ModuleType]
 
@@ -118,7 +118,7 @@ def disturb(consumer: Any) -> None:
     consumer.pool._pool._pool.clear()
 
 
-def run_worker(load_agent: Load, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_worker(load: Load, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start a worker, let it execute a task of the application, and stop it."""
     from celery import signals
     from celery.contrib.testing.worker import start_worker
@@ -128,7 +128,7 @@ def run_worker(load_agent: Load, address: str, monkeypatch: pytest.MonkeyPatch) 
     drain = Connection.drain_events
     monkeypatch.setattr(Connection, "drain_events", lambda self, **_: drain(self, timeout=0.02))
     monkeypatch.setattr(Timer, "stop", lambda self: None)  # it would end its second of sleep first
-    agent = load_agent(
+    agent = load(
         SOURCE,
         settings={"worker_prefetch_multiplier": 1},
         NOTIFY_SOCKET=address,
@@ -148,31 +148,71 @@ def run_worker(load_agent: Load, address: str, monkeypatch: pytest.MonkeyPatch) 
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_one_fault(
-    load_agent: Load, systemd: Systemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setattr(conftest, "AGENT", with_faults(tmp_path / "faulty", [name]))
-    child = os.fork()
-    if child == 0:
+class Attempt:
+    """A process in which a worker runs whose agent has this fault, and what its systemd hears."""
+
+    def __init__(self, folder: Path, name: str, patch: pytest.MonkeyPatch) -> None:
+        folder.mkdir()
+        agent = with_faults(folder / "faulty", [name])
+        self.systemd = Systemd(str(folder / "notify"))
+        self.code: int | None = None
+        self.pid = os.fork()
+        if self.pid:
+            return
         os.setpgid(0, 0)
         signal.alarm(20)
         try:
-            run_worker(load_agent, systemd.address, monkeypatch)
+            patch.setattr(conftest, "AGENT", agent)
+            run_worker(loader(folder, patch), self.systemd.address, patch)
             os._exit(0)
         finally:
             traceback.print_exc()
             os._exit(2)
-    ended, status = 0, 0
-    while not ended:  # the socket holds a few lines only, and then blocks who writes
-        systemd.receive(0.02)
-        ended, status = os.waitpid(child, os.WNOHANG)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # a frozen process that the agent left
-    assert os.waitstatus_to_exitcode(status) == 0
-    told = systemd.receive(0.1)
-    assert "READY=1" in told
-    assert {"WATCHDOG=1", "WATCHDOG_USEC=0"} & set(told), "systemd would restart a worker that works"
+
+    def follow(self) -> bool:
+        """Whether it goes on; the socket holds a few lines only, and then blocks who writes."""
+        self.systemd.receive(0.01)
+        if self.code is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if ended else None
+        return self.code is None
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # a frozen process that the agent left
+        self.systemd.sock.close()
+
+    def problems(self) -> list[str]:
+        told = set(self.systemd.receive(0))
+        return [
+            text
+            for text, well in (
+                (f"exit code {self.code}", self.code == 0),
+                ("READY=1 was not told", "READY=1" in told),
+                ("systemd would restart a worker that works", {"WATCHDOG=1", "WATCHDOG_USEC=0"} & told),
+            )
+            if not well
+        ]
+
+
+# Most of the time they wait.
+AT_ONCE = 4
+GROUPS = [NAMES[start : start + AT_ONCE] for start in range(0, len(NAMES), AT_ONCE)]
+
+
+@pytest.mark.usefixtures("agent_environment")
+@pytest.mark.parametrize("names", GROUPS, ids=["+".join(group) for group in GROUPS])
+def test_one_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    """Each in a process of its own."""
+    attempts = {name: Attempt(tmp_path / str(number), name, monkeypatch) for number, name in enumerate(names)}
+    try:
+        while [name for name, attempt in attempts.items() if attempt.follow()]:
+            pass
+        found = {name: attempt.problems() for name, attempt in attempts.items()}
+    finally:
+        for attempt in attempts.values():
+            attempt.close()
+    assert found == {name: [] for name in names}
 
 
 def test_everything_broken_at_once(tmp_path: Path, systemd: Systemd) -> None:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from kombu.exceptions import OperationalError
+from kombu.utils import functional
 
 Load = Callable[..., ModuleType]
 MEMORY = "from celery import Celery\napp = Celery('m', broker='memory://')\n"
@@ -250,7 +251,9 @@ class Broker:
 
 
 @pytest.fixture
-def broker(pki: Pki) -> Iterator[Broker]:
+def broker(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+    # Between two attempts to connect, kombu would sleep for two seconds.
+    monkeypatch.setattr(functional, "sleep", lambda _seconds: None)
     started = Broker(pki)
     yield started
     started.close()

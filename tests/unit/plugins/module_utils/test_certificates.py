@@ -159,6 +159,7 @@ def test_of_several_authorities_the_right_one_counts() -> None:
 @pytest.mark.parametrize(
     ("data", "what"),
     [(None, "is missing"), (b"", "holds no certificate"), (LEAF.key_pem, "holds no certificate")],
+    ids=["nothing", "empty", "a key"],
 )
 def test_a_certificate_that_is_not_there(data: bytes | None, what: str) -> None:
     assert only(findings(data)) == ("CC626", "/c/mq1.pem", what)
