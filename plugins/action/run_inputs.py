@@ -68,7 +68,7 @@ class ActionModule(ActionBase):
                 result["reasons"] = reasons
                 return result
         try:
-            found = Run(self._loader, variables, raw).inputs(arguments["tree"], arguments["found"])
+            found = Run(self._loader, variables, raw).made_of(arguments["tree"], arguments["found"])
             result.update(found)
             if arguments["owned"]:
                 result["owned"] = Run(self._loader, variables, raw).owned()
@@ -76,26 +76,32 @@ class ActionModule(ActionBase):
             result["reasons"] = [str(error)]
             return result
         if arguments["receipts"]:
-            reasons = [
-                f"{host}: {difference}"
-                for host in hosts
-                if (receipt := raw[host].get(arguments["receipts"]))
-                for difference in inputs.differences(receipt["inputs"], inputs.expand(found["common"], found["hosts"], host))
-            ]
+            reasons = _differences(raw, arguments["receipts"], found)
             result.update(same=not reasons, reasons=reasons)
         if arguments["began"]:
-            began = arguments["began"]
-            result["moved"] = sorted(
-                {
-                    name
-                    for host in hosts
-                    for name in inputs.moved(
-                        inputs.expand(began["common"], began["hosts"], host),
-                        inputs.expand(found["common"], found["hosts"], host),
-                    )
-                }
-            ) + (["--step, which may have left tasks out"] if context.CLIARGS.get("step") else [])
+            result["moved"] = _moved(arguments["began"], found, hosts)
         return result
+
+
+def _differences(raw: Mapping[str, Mapping[str, Any]], receipts: str, found: Mapping[str, Any]) -> list[str]:
+    """What the receipts of the hosts were made of, and this run is not."""
+    reasons = []
+    for host, variables in raw.items():
+        receipt = variables.get(receipts) or {}
+        # Without a receipt: an existing server alone on its host, which was asked itself.
+        if "inputs" in receipt:
+            now = inputs.expand(found["common"], found["hosts"], host)
+            reasons += [f"{host}: {difference}" for difference in inputs.differences(receipt["inputs"], now)]
+    return reasons
+
+
+def _moved(began: Mapping[str, Any], ended: Mapping[str, Any], hosts: list[str]) -> list[str]:
+    names = set()
+    for host in hosts:
+        before = inputs.expand(began["common"], began["hosts"], host)
+        names.update(inputs.moved(before, inputs.expand(ended["common"], ended["hosts"], host)))
+    # --step: tasks may have been left out.
+    return sorted(names) + (["the choice of tasks (--step)"] if context.CLIARGS.get("step") else [])
 
 
 def _unlike(raw: Mapping[str, Mapping[str, Any]], receipts: str, looks: list[dict[str, Any]]) -> list[str]:
@@ -139,10 +145,10 @@ class Run:
             "hostvars": self._hostvars,
             # As a task of the role that renders the application's files.
             "role_path": str(ROLES / "code"),
-            "ansible_search_path": [str(ROLES / "code"), str(ROLES / "code" / "tasks"), self._play.get("playbook_dir", ".")],
+            "ansible_search_path": self._places("code"),
         }
 
-    def inputs(self, tree: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    def made_of(self, tree: str, found: Mapping[str, Any]) -> dict[str, Any]:
         first = next(iter(self._raw))
         secrets = Path(self._value(first, "celery_secrets_directory")).expanduser()
         digests = inputs.Digests(read_or_create(secrets, KEY, KEY_LENGTH, create=not self._is_check))
@@ -209,8 +215,15 @@ class Run:
     def _find(self, folder: str, path: str) -> str:
         if not folder:
             return str(Path(path).expanduser())
-        places = [str(ROLES / "celery"), str(ROLES / "celery" / "tasks"), self._play.get("playbook_dir", ".")]
-        return self._loader.path_dwim_relative_stack(places, folder, path, is_role=False) or path
+        # In 2.19 the loader raises when there is no such file.
+        try:
+            return str(self._loader.path_dwim_relative_stack(self._places("celery"), folder, path) or path)
+        except AnsibleError:
+            return path
+
+    def _places(self, role: str) -> list[str]:
+        """Where a task of the role looks for a file."""
+        return [str(ROLES / role), str(ROLES / role / "tasks"), str(self._play.get("playbook_dir", "."))]
 
     def owned(self) -> dict[str, dict[str, list[Any]]]:
         owned = {}

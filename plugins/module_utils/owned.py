@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import glob
 import grp
 import hashlib
 import os
 import pwd
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 #: Runs a command and returns exit code, standard output and standard error.
@@ -52,8 +52,8 @@ def observe(owned: Mapping[str, Sequence[str]], run: Run) -> dict[str, str]:
     for path in _paths(owned, "below"):
         seen.update(_below(path))
     for pattern in _paths(owned, "globs"):
-        for path in sorted(glob.glob(pattern)):
-            seen.update(_below(path))
+        for match in sorted(Path("/").glob(pattern.lstrip("/"))):
+            seen.update(_below(str(match)))
     for path in _paths(owned, "trees"):
         seen[f"tree:{path}"] = _tree(path)
     for path in _paths(owned, "forests"):
@@ -85,15 +85,23 @@ def _what(before: str, now: str, fields: Sequence[str]) -> str:
         return "is gone"
     if before == ABSENT:
         return "is new"
-    pairs = zip(fields, before.split(SEPARATOR), now.split(SEPARATOR))
+    pairs = zip_longest(fields, before.split(SEPARATOR), now.split(SEPARATOR))
     names = [field for field, one, other in pairs if one != other]
-    return f"differs ({', '.join(names)})" if names else "differs"
+    return f"differs ({', '.join(map(str, names))})" if names else "differs"
 
 
 def _paths(owned: Mapping[str, Sequence[str]], name: str) -> Iterator[str]:
     for path in owned.get(name, ()):
         # ~name: the home of an account is known to the host alone.
-        yield os.path.normpath(os.path.expanduser(path))
+        yield os.path.normpath(_at_home(path))
+
+
+def _at_home(path: str) -> str:
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        # There is no such account. The name stands for what is missing.
+        return path
 
 
 def _state(path: str, times: bool = True) -> str:
@@ -101,7 +109,7 @@ def _state(path: str, times: bool = True) -> str:
         there = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT
-    target = os.readlink(path) if stat.S_ISLNK(there.st_mode) else ""
+    target = str(Path(path).readlink()) if stat.S_ISLNK(there.st_mode) else ""
     return _text(there, target, times)
 
 
@@ -120,7 +128,7 @@ def _text(there: os.stat_result, target: str, times: bool) -> str:
 
 def _below(path: str) -> dict[str, str]:
     seen = {f"path:{path}": _state(path)}
-    if os.path.isdir(path) and not os.path.islink(path):
+    if Path(path).is_dir() and not Path(path).is_symlink():
         for entry in _entries(path):
             seen.update(_below(entry.path))
     return seen
@@ -157,7 +165,7 @@ def _tree(path: str) -> str:
         for entry in _entries(directory):
             try:
                 there = entry.stat(follow_symlinks=False)
-                target = os.readlink(entry.path) if entry.is_symlink() else ""
+                target = str(Path(entry.path).readlink()) if entry.is_symlink() else ""
             except FileNotFoundError:
                 continue
             # A name may hold anything but a zero byte.

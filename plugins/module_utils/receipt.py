@@ -51,10 +51,9 @@ def read(path: Path, max_age_hours: float, now: float | None = None) -> dict[str
     try:
         content = json.loads(text)
         written = float(content["written"])
-        is_whole = content["form"] == FORM and all(
-            isinstance(content[name], dict) for name in ("inputs", "owned", "seen")
-        )
-    except (ValueError, KeyError, TypeError):
+        parts = [content.get(name) for name in ("inputs", "owned", "seen")]
+        is_whole = content["form"] == FORM and all(isinstance(part, dict) for part in parts)
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UnusableError(f"the receipt {path} cannot be read") from None
     if not is_whole:
         raise UnusableError(f"the receipt {path} is of another form")
@@ -73,13 +72,13 @@ def _text(path: Path) -> str:
         raise UnusableError("no full run has ended here yet") from None
     except OSError as error:
         raise UnusableError(f"the receipt {path} cannot be read ({error.strerror})") from None
-    with os.fdopen(handle, "rb") as file:
-        there = os.fstat(file.fileno())
-        is_own = there.st_uid == os.geteuid() and stat.S_ISREG(there.st_mode) and not there.st_mode & 0o077
-        if not is_own:
-            raise UnusableError(f"the receipt {path} is not as a run has written it")
+    there = os.fstat(handle)
+    if there.st_uid != os.geteuid() or not stat.S_ISREG(there.st_mode) or there.st_mode & 0o077:
+        os.close(handle)
+        raise UnusableError(f"the receipt {path} is not as a run has written it")
+    with os.fdopen(handle, encoding="utf-8", errors="surrogateescape") as file:
         try:
-            return file.read().decode("utf-8", "surrogateescape")
+            return file.read()
         except OSError as error:
             raise UnusableError(f"the receipt {path} cannot be read ({error.strerror})") from None
 

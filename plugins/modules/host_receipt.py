@@ -142,7 +142,8 @@ def main() -> None:
             module.exit_json(changed=False, **compare(path, options["max_age_hours"], run))
         if options["state"] == "present" and not module.check_mode:
             write(path, options["inputs"], options["owned"], observe(options["owned"], run))
-        if options["state"] == "absent" and not module.check_mode and os.path.lexists(path):
+        # What is no file never counts.
+        if options["state"] == "absent" and not module.check_mode and (path.is_file() or path.is_symlink()):
             path.unlink()
     except (OSError, RuntimeError, ValueError) as error:
         module.fail_json(msg=f"{path}: {error}")

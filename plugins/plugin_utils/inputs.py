@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,17 @@ OTHER_PATHS: Mapping[str, str] = {
 #: Options that are no part: what a run sets itself, and how long it is believed.
 NOT_COUNTED = frozenset({"celery_receipt_hours", "code_identity", "code_wanted", "verify_hosts"})
 #: Prefixes of parts.
-SECRET_FILE = "file of the secrets "
+KEPT_FILE = "the file of celery_secrets_directory "
 FOUND = "found "
 #: Facts that roles decide by. Addresses are in the model.
-FACTS = ("architecture", "distribution", "distribution_major_version", "distribution_version", "os_family", "service_mgr")
+FACTS = (
+    "architecture",
+    "distribution",
+    "distribution_major_version",
+    "distribution_version",
+    "os_family",
+    "service_mgr",
+)
 
 
 class Digests:
@@ -55,7 +62,7 @@ class Digests:
     def of_file(self, path: Path) -> str:
         """Type and content. What cannot be read raises OSError."""
         if path.is_symlink() and not path.is_file():
-            return self.of(["link", os.readlink(path)])
+            return self.of(["link", str(path.readlink())])
         return self.of_bytes(path.read_bytes())
 
     def of_directory(self, directory: Path) -> str:
@@ -101,7 +108,7 @@ def secret_parts(directory: Path, digests: Digests) -> dict[str, str]:
     """One part per file: one that is missing or another one is a change, and its name tells the operator which."""
     if not directory.is_dir():
         return {}
-    return {f"{SECRET_FILE}{path.relative_to(directory)}": digests.of_file(path) for path in files(directory)}
+    return {f"{KEPT_FILE}{path.relative_to(directory)}": digests.of_file(path) for path in files(directory)}
 
 
 def compress(per_host: Mapping[str, Mapping[str, str]]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
@@ -133,7 +140,7 @@ def moved(began: Mapping[str, str], ended: Mapping[str, str]) -> list[str]:
         for name in sorted({*began, *ended})
         if began.get(name) != ended.get(name)
         and not name.startswith(FOUND)
-        and not (name.startswith(SECRET_FILE) and name not in began)
+        and not (name.startswith(KEPT_FILE) and name not in began)
     ]
 
 
@@ -147,9 +154,3 @@ def merge(owned: Iterable[Mapping[str, Any]], host: str) -> dict[str, list[Any]]
                     known = merged.setdefault(kind, [])
                     known += [name for name in names if name and name not in known]
     return merged
-
-
-def first_reasons(reasons: Sequence[str], count: int = 5) -> list[str]:
-    """Enough to know why, and not a page of it."""
-    more = len(reasons) - count
-    return list(reasons[:count]) + ([f"and {more} more"] if more > 0 else [])
