@@ -220,7 +220,7 @@ def test_a_unit_that_is_named_counts_in_any_state() -> None:
 
 
 def test_a_systemd_that_does_not_answer_is_no_answer() -> None:
-    with pytest.raises(RuntimeError, match="systemctl show failed .*its complaint"):
+    with pytest.raises(RuntimeError, match=r"systemctl show failed .*its complaint"):
         observe({"units": ["a.service"]}, answers(systemctl=(1, "")))
 
 
