@@ -1,0 +1,156 @@
+# Copyright: (c) 2026, The taskfleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run is made of, as digests: everything on the controller that decides what the hosts get."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+#: Directories of the collection that decide what a run does.
+COLLECTION = ("meta", "playbooks", "plugins", "roles")
+#: Options whose values name files of the controller: their contents count, and where they are looked for.
+FILE_OPTIONS: Mapping[str, str] = {
+    "celery_database_ca_file": "files",
+    "celery_extra_trust_anchors": "files",
+    "certificates_files_directory": "",
+}
+#: Paths of the controller whose contents do not count, and why.
+OTHER_PATHS: Mapping[str, str] = {
+    "celery_secrets_directory": "its files are parts of their own",
+    "code_git_cache": "the tree of the revision is a part of its own",
+    "code_source_path": "the tree is a part of its own",
+    "status_html": "is written, not read",
+    "status_json": "is written, not read",
+    "verify_report": "is written, not read",
+}
+#: Options that are no part: what a run sets itself, and how long it is believed.
+NOT_COUNTED = frozenset({"celery_receipt_hours", "code_identity", "code_wanted", "verify_hosts"})
+#: Prefixes of parts.
+KEPT_FILE = "the file of celery_secrets_directory "
+FOUND = "found "
+#: Facts that roles decide by. Addresses are in the model.
+FACTS = (
+    "architecture",
+    "distribution",
+    "distribution_major_version",
+    "distribution_version",
+    "os_family",
+    "service_mgr",
+)
+
+
+class Digests:
+    """Digests with a key: they lie on the hosts, and shall not confirm guesses of a secret."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
+
+    def of(self, value: Any) -> str:
+        text = json.dumps(canonical(value), ensure_ascii=True, separators=(",", ":"))
+        return self.of_bytes(text.encode())
+
+    def of_bytes(self, content: bytes) -> str:
+        return hmac.new(self._key, content, hashlib.sha256).hexdigest()[:32]
+
+    def of_file(self, path: Path) -> str:
+        """Type and content. What cannot be read raises OSError."""
+        if path.is_symlink() and not path.is_file():
+            return self.of(["link", str(path.readlink())])
+        return self.of_bytes(path.read_bytes())
+
+    def of_directory(self, directory: Path) -> str:
+        return self.of([[str(path.relative_to(directory)), self.of_file(path)] for path in files(directory)])
+
+
+def canonical(value: Any) -> Any:
+    """The same for the same value, whatever the order of its keys; different for 1, "1" and true."""
+    if isinstance(value, Mapping):
+        pairs = [[canonical(key), canonical(item)] for key, item in value.items()]
+        return {"map": sorted(pairs, key=lambda pair: json.dumps(pair[0]))}
+    if isinstance(value, (list, tuple)):
+        return [canonical(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return {"set": sorted((canonical(item) for item in value), key=json.dumps)}
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        # Ansible's strings are classes of their own.
+        return str(value)
+    return {type(value).__name__: str(value)}
+
+
+def files(directory: Path) -> list[Path]:
+    """All files below, links among them, without what Python leaves behind."""
+    found = []
+    for folder, directories, names in os.walk(directory, onerror=_raise):
+        directories[:] = [name for name in directories if name != "__pycache__"]
+        found += [Path(folder, name) for name in names if not name.endswith(".pyc")]
+        found += [Path(folder, name) for name in directories if Path(folder, name).is_symlink()]
+    return sorted(path for path in found if not path.is_dir() or path.is_symlink())
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def collection_digest(root: Path, digests: Digests) -> str:
+    return digests.of([[name, digests.of_directory(root / name)] for name in COLLECTION if (root / name).is_dir()])
+
+
+def secret_parts(directory: Path, digests: Digests) -> dict[str, str]:
+    """One part per file: one that is missing or another one is a change, and its name tells the operator which."""
+    if not directory.is_dir():
+        return {}
+    return {f"{KEPT_FILE}{path.relative_to(directory)}": digests.of_file(path) for path in files(directory)}
+
+
+def compress(per_host: Mapping[str, Mapping[str, str]]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """What all hosts have in common, and of each host the rest: they differ in little."""
+    hosts = list(per_host)
+    if not hosts:
+        return {}, {}
+    first = per_host[hosts[0]]
+    common = {
+        name: digest for name, digest in first.items() if all(per_host[host].get(name) == digest for host in hosts)
+    }
+    rest = {host: {name: digest for name, digest in per_host[host].items() if name not in common} for host in hosts}
+    return common, rest
+
+
+def expand(common: Mapping[str, str], hosts: Mapping[str, Mapping[str, str]], host: str) -> dict[str, str]:
+    return {**common, **hosts.get(host, {})}
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The parts that are not as they were."""
+    return [f"{name} has changed" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+
+
+def moved(began: Mapping[str, str], ended: Mapping[str, str]) -> list[str]:
+    """The parts that changed while the run was at it. What it made or found itself is none of them."""
+    return [
+        name
+        for name in sorted({*began, *ended})
+        if began.get(name) != ended.get(name)
+        and not name.startswith(FOUND)
+        and not (name.startswith(KEPT_FILE) and name not in began)
+    ]
+
+
+def merge(owned: Iterable[Mapping[str, Any]], host: str) -> dict[str, list[Any]]:
+    """What all roles say that they own on this host."""
+    merged: dict[str, list[Any]] = {}
+    for one in owned:
+        if host in one["hosts"]:
+            for kind, names in one.items():
+                if kind != "hosts":
+                    known = merged.setdefault(kind, [])
+                    known += [name for name in names if name and name not in known]
+    return merged
