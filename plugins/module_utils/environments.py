@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Python environments of a host: made once per list of packages, shared by all releases that have this list.
 
-<root>/environments/<name>/venv       made by the build account
+<root>/environments/<name>/venv       made by the build account, and root's when it is made
 <root>/environments/<name>/complete   written last: what has none is made anew by whoever needs it
 <root>/releases/<id>/venv             a link to the former
 <root>/environments/lock              held by whoever makes or removes one
@@ -156,6 +156,7 @@ class Environments:
             if packages.extra:
                 words = ["pip", "install", "--quiet", f"--python={python}", *bound]
                 self._build([uv, *words, *packages.extra], code, lock)
+        hand_over(target, (0, self._tools.ids[1]))
 
     @contextlib.contextmanager
     def _constraints(self, constraints: Sequence[str]) -> Iterator[list[str]]:
@@ -218,6 +219,16 @@ def is_intact(place: Path, known_files: str) -> bool:
     if files.used != files.known:
         store.save(files.used)
     return bool(found == wanted)
+
+
+def hand_over(place: Path, ids: tuple[int, int]) -> None:
+    """What is built later, with whatever a package runs then, cannot change this any more; its group can read it."""
+    for directory, _directories, files in os.walk(place):
+        for path in (directory, *(f"{directory}/{name}" for name in files)):
+            os.chown(path, *ids, follow_symlinks=False)
+            if not Path(path).is_symlink():
+                mode = Path(path).stat().st_mode & 0o777
+                Path(path).chmod((mode & ~0o022) | ((mode & 0o500) >> 3))
 
 
 def link_environment(link: Path, target: Path) -> None:

@@ -266,6 +266,22 @@ def test_a_run_that_never_ends_is_named(root: Path, uv: Uv, known: str, monkeypa
             environments_of(root, uv, known).provide("one", packages())
 
 
+def test_a_made_environment_is_read_only_for_its_builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners: dict[str, tuple[int, int]] = {}
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid, **named: owners.update({Path(path).name: (uid, gid)}))
+    place = tmp_path / "venv"
+    (place / "bin").mkdir(parents=True)
+    (place / "bin" / "tool").write_text("")
+    (place / "bin" / "tool").chmod(0o700)
+    (place / "data").write_text("")
+    (place / "data").chmod(0o664)
+    (place / "bin" / "python").symlink_to("/usr/bin/python3")
+    environments.hand_over(place, (0, 7))
+    assert owners == dict.fromkeys(("venv", "bin", "tool", "data", "python"), (0, 7))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (place / "bin" / "tool", place / "data")}
+    assert modes == {"tool": 0o750, "data": 0o644}
+
+
 def test_a_link_is_replaced_in_one_step(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
