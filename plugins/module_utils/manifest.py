@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from re import Pattern
 from typing import NamedTuple
 
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.known_files import KnownFiles, Store
+
 CHUNK = 1 << 18
 #: rsync's X in --chmod gives everybody the bit that anybody has.
 EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
@@ -176,14 +178,41 @@ def _hash_file(path: bytes) -> tuple[int, bytes]:
         os.close(descriptor)
 
 
-def build(root: str, exclude: Iterable[str] = ()) -> Manifest:
-    """Reads the tree below root and returns its manifest. Changes nothing."""
+def _content(path: bytes, info: os.stat_result, before: KnownFiles | None) -> tuple[int, bytes]:
+    digest = before.recall(info) if before is not None else None
+    if digest is not None:
+        return info.st_size, digest.hex().encode()
+    content = _hash_file(path)
+    if before is not None and content[0] == info.st_size:
+        before.remember(info, bytes.fromhex(content[1].decode()))
+    return content
+
+
+def build_with_store(root: str, exclude: Iterable[str], directory: str) -> Manifest:
+    """As build, with what the directory knows of the tree, which is renewed. Files that did not change are not read."""
+    store = Store.of_tree(directory, root)
+    if store is None:
+        return build(root, exclude)
+    files = KnownFiles(store.load())
+    manifest = build(root, exclude, files)
+    if files.used != files.known:
+        store.save(files.used)
+    return manifest
+
+
+def build(root: str, exclude: Iterable[str] = (), files_before: KnownFiles | None = None) -> Manifest:
+    """Reads the tree below root and returns its manifest. Changes nothing.
+
+    files_before: digests of files that need not be read again. It is told about all files of the tree.
+    """
     rules = [compile_rule(pattern) for pattern in exclude]
     base = os.fsencode(root)
     if not os.path.isdir(base):  # noqa: PTH112 - pathlib takes no bytes
         raise ManifestError(f"{readable(base)} is not a directory on this host: give the root of the tree")
     lines: list[tuple[bytes, bytes]] = []
     known: dict[tuple[int, int], tuple[int, bytes]] = {}
+    if files_before is not None:
+        files_before.begin()
     files = directories = symlinks = skipped = total = newest = 0
     newest_path = b""
     path = b""
@@ -194,7 +223,7 @@ def build(root: str, exclude: Iterable[str] = ()) -> Manifest:
                 inode = (info.st_dev, info.st_ino)
                 content = known.get(inode)
                 if content is None:
-                    content = _hash_file(entry.path)
+                    content = _content(entry.path, info, files_before)
                     if info.st_nlink > 1:
                         known[inode] = content
                 files += 1

@@ -41,9 +41,16 @@ options:
     type: list
     elements: str
     default: []
+  known_files:
+    description:
+      - A directory in which the digests of files are kept for the next time, in check mode too. A file is read again
+        when its inode, size, modification time or change time is another one. Nobody can put back the change time.
+      - It is made where it is missing, for its owner alone. One that others can write to, or that lies in the tree, is
+        not used. Without it all files are read each time.
+    type: path
 attributes:
   check_mode:
-    description: The module never changes anything.
+    description: The module never changes anything but O(known_files).
     support: full
 """
 
@@ -105,7 +112,11 @@ newest_path:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.manifest import ManifestError, build
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.manifest import (
+    ManifestError,
+    build,
+    build_with_store,
+)
 
 
 def main() -> None:
@@ -113,11 +124,13 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             "exclude": {"type": "list", "elements": "str", "default": []},
+            "known_files": {"type": "path"},
         },
         supports_check_mode=True,
     )
     try:
-        manifest = build(module.params["path"], module.params["exclude"])
+        path, exclude, known_files = (module.params[name] for name in ("path", "exclude", "known_files"))
+        manifest = build_with_store(path, exclude, known_files) if known_files else build(path, exclude)
     except ManifestError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **manifest._asdict())

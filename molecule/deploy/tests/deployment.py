@@ -86,6 +86,11 @@ class Services:
         """The release that a host is switched to, as it runs: 4f2c, or 4f2c.2 when it came back."""
         return Path(on(name, f"readlink {ROOT}/current").strip()).name
 
+    def environment(self, name: str, release: str = "") -> str:
+        """The directory of the packages that a release has on a host."""
+        place = f"{ROOT}/releases/{release}" if release else f"{ROOT}/current"
+        return on(name, f"readlink -e {place}/venv").strip()
+
     def instances(self, name: str, pattern: str = "worker-*@*") -> dict[str, Instance]:
         """Unit -> what is to be said of it, of all that systemd has loaded."""
         text = on(name, f"systemctl show -p Id,ActiveState,MainPID,StatusText '{NAME}-{pattern}.service'")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import guide
 import pytest
-from deployment import CORE, KINDS, NAME, ROLLBACK, WORKERS, on, variables
+from deployment import CORE, KINDS, NAME, ROLLBACK, ROOT, WORKERS, on, variables
 from testing import message, wait_for
 
 
@@ -39,6 +39,8 @@ def test_a_release_is_switched_without_waiting_for_long_tasks(
     assert services.is_run_by(releases["B"]), [services.instances(name) for name in WORKERS]
     assert services.running(CORE, "beat@*").keys() == {f"{NAME}-beat@{releases['B']}.service"} != beat.keys()
     for name in WORKERS:
+        shared = {services.environment(name, release) for release in releases.values()}
+        assert len(shared) == 1 and shared.pop().startswith(f"{ROOT}/environments/"), "the list of packages is the same"
         old = services.instance(name, "steady", releases["A"])
         assert old.state == "deactivating", (name, old)
         assert services.instance(name, "quick", releases["A"]).state in ("inactive", "deactivating")
@@ -101,6 +103,49 @@ def test_it_is_rolled_back_to_the_previous_release_and_to_one_by_name(
         return {start.edition for start in ledger.starts("started > now() - interval '5 seconds'")}
 
     assert wait_for(lambda: editions() == {"B"}, 30), editions()
+
+
+def test_another_list_of_packages_is_rolled_back_with_its_release(traffic, services, tree, watch, succeed):
+    before = {name: services.environment(name) for name in WORKERS}
+    with tree.with_file("../requirements.lock", "# another list, with the same packages", append=True):
+        with watch.over("another list"):
+            succeed(what="release with another list")
+        release = services.release()
+        assert services.is_run_by(release), [services.instances(name) for name in WORKERS]
+        assert all(services.environment(name) != before[name] for name in WORKERS)
+        with watch.over("rollback of the list"):
+            succeed(name=ROLLBACK, what="rollback of the list")
+    assert {name: services.environment(name) for name in WORKERS} == before
+    assert services.is_run_by(services.release()) and services.release() != release
+
+
+# Size and time stay what they were: only who looks at the content, or at what the kernel notes, finds the change.
+BY_HAND = """
+import os, sys
+path = sys.argv[1]
+before = os.stat(path)
+with open(path, "r+b") as file:
+    first = file.read(1)
+    file.seek(0)
+    file.write(b"#" if first != b"#" else b"!")
+os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+"""
+
+
+def test_what_was_changed_by_hand_is_mended_while_everything_runs(traffic, services, playbook, untouched):
+    packages = services.environment(WORKERS[1])
+    code = on(WORKERS[0], f"readlink -e {ROOT}/current/code/ledger/edition.py").strip()
+    module = on(WORKERS[1], f"readlink -e {packages}/lib/python3*/site-packages/celery/beat.py").strip()
+    sums = on(WORKERS[0], f"sha256sum < {code}"), on(WORKERS[1], f"sha256sum < {module}")
+    on(WORKERS[0], "python3 -c %s %s", BY_HAND, code)
+    on(WORKERS[1], "python3 -c %s %s", BY_HAND, module)
+    assert on(WORKERS[0], f"sha256sum < {code}") != sums[0]
+    done = playbook(what="mended")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    assert "is not what was deployed" in done.stdout and "is not what was installed" in done.stdout
+    assert on(WORKERS[0], f"sha256sum < {code}") == sums[0]
+    anew = module.replace(packages, services.environment(WORKERS[1]))
+    assert anew != module and on(WORKERS[1], f"sha256sum < {anew}") == sums[1]
 
 
 def test_a_release_that_is_not_there_is_refused(traffic, playbook, releases, untouched):

@@ -110,17 +110,17 @@ def install(root: Path, url: str, *, login: bool, constraints: list[str]) -> sub
     assert uv, "uv is not there: make setup installs it"
     (root / "release").mkdir()
     (root / "cache").mkdir()
-    variables = {"code_index_url": url, "code_build_constraints": constraints}
+    variables = {"code_index_url": url}
     if login:
         variables |= {"code_index_username": "reader", "code_index_password": PASSWORD}
         Path(role(root, "__code_index_login_file", **variables)).write_text(
             role(root, "__code_index_login", **variables) + "\n"
         )
-    if constraints:
-        Path(role(root, "__code_build_constraints_file", **variables)).write_text("\n".join(constraints) + "\n")
+    # As the module release_make gives them.
+    bound = [f"--build-constraints={root / 'constraints.txt'}"] if constraints else []
+    (root / "constraints.txt").write_text("\n".join(constraints) + "\n")
     environment = role(root, "__code_index_environment", **variables)
     assert all(PASSWORD not in str(value) for value in environment.values())
-    bound = role(root, "__code_build_constraints", **variables)
     return subprocess.run(
         [uv, "pip", "install", "--quiet", f"--python={sys.executable}", f"--target={root / 'here'}", *bound, "demo"],
         env={"PATH": os.environ["PATH"], "NO_PROXY": "127.0.0.1", **environment},
