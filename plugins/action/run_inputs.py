@@ -73,14 +73,14 @@ class ActionModule(ActionBase):
 
 def _differences(raw: Mapping[str, Mapping[str, Any]], receipts: str, found: Mapping[str, Any]) -> list[str]:
     """What the receipts of the hosts were made of, and this run is not."""
-    reasons = []
+    per_host = {}
     for host, variables in raw.items():
         receipt = variables.get(receipts) or {}
         # Without a receipt: an existing server alone on its host, which was asked itself.
         if "inputs" in receipt:
             now = inputs.expand(found["common"], found["hosts"], host)
-            reasons += [f"{host}: {difference}" for difference in inputs.differences(receipt["inputs"], now)]
-    return reasons
+            per_host[host] = inputs.differences(receipt["inputs"], now)
+    return inputs.told_once(per_host)
 
 
 def _moved(began: Mapping[str, Any], ended: Mapping[str, Any], hosts: list[str]) -> list[str]:
@@ -94,13 +94,16 @@ def _moved(began: Mapping[str, Any], ended: Mapping[str, Any], hosts: list[str])
 
 def _unlike(raw: Mapping[str, Mapping[str, Any]], receipts: str, looks: list[dict[str, Any]]) -> list[str]:
     """What the hosts themselves said against it."""
-    reasons = []
+    per_host: dict[str, list[str]] = {}
     model = next(iter(raw.values()))["ansible_facts"]["celery_cluster"]
     for host in model["prepared_hosts"]:
         if host in raw:
             receipt = raw[host].get(receipts) or {}
             if receipt.get("same") is not True:
-                reasons += [f"{host}: {reason}" for reason in receipt.get("reasons") or ["could not be looked at"]]
+                per_host[host] = receipt.get("reasons") or ["could not be looked at"]
+            else:
+                per_host[host] = []
+    reasons = inputs.told_once(per_host)
     for look in looks:
         for host in look["on"]:
             seen = raw.get(host, {}).get(look["result"]) or {}
