@@ -104,6 +104,9 @@ def _unlike(raw: Mapping[str, Mapping[str, Any]], receipts: str, looks: list[dic
             else:
                 per_host[host] = []
     reasons = inputs.told_once(per_host)
+    if reasons:
+        # Then nobody else was asked.
+        return reasons
     for look in looks:
         for host in look["on"]:
             seen = raw.get(host, {}).get(look["result"]) or {}
