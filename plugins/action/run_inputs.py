@@ -18,22 +18,10 @@ from ansible.template import Templar, trust_as_template
 
 from ..lookup.secret import read_or_create
 from ..plugin_utils import inputs
-from ..plugin_utils.reader import ROLES, Documented
+from ..plugin_utils.reader import ROLES, Documented, same
 
 KEY = "release"
 KEY_LENGTH = 40
-#: Of the play, and not among the variables that every host has by itself.
-PLAY_VARIABLES = (
-    "ansible_check_mode",
-    "ansible_diff_mode",
-    "ansible_play_batch",
-    "ansible_play_hosts",
-    "ansible_play_hosts_all",
-    "ansible_run_tags",
-    "ansible_skip_tags",
-    "ansible_version",
-    "playbook_dir",
-)
 TEMPLATE = trust_as_template("{{ lookup('ansible.builtin.template', __run_inputs_source) }}")
 ARGUMENTS = {
     "tree": {"type": "str", "required": True},
@@ -85,14 +73,14 @@ class ActionModule(ActionBase):
 
 def _differences(raw: Mapping[str, Mapping[str, Any]], receipts: str, found: Mapping[str, Any]) -> list[str]:
     """What the receipts of the hosts were made of, and this run is not."""
-    reasons = []
+    per_host = {}
     for host, variables in raw.items():
         receipt = variables.get(receipts) or {}
         # Without a receipt: an existing server alone on its host, which was asked itself.
         if "inputs" in receipt:
             now = inputs.expand(found["common"], found["hosts"], host)
-            reasons += [f"{host}: {difference}" for difference in inputs.differences(receipt["inputs"], now)]
-    return reasons
+            per_host[host] = inputs.differences(receipt["inputs"], now)
+    return inputs.told_once(per_host)
 
 
 def _moved(began: Mapping[str, Any], ended: Mapping[str, Any], hosts: list[str]) -> list[str]:
@@ -106,13 +94,19 @@ def _moved(began: Mapping[str, Any], ended: Mapping[str, Any], hosts: list[str])
 
 def _unlike(raw: Mapping[str, Mapping[str, Any]], receipts: str, looks: list[dict[str, Any]]) -> list[str]:
     """What the hosts themselves said against it."""
-    reasons = []
+    per_host: dict[str, list[str]] = {}
     model = next(iter(raw.values()))["ansible_facts"]["celery_cluster"]
     for host in model["prepared_hosts"]:
         if host in raw:
             receipt = raw[host].get(receipts) or {}
             if receipt.get("same") is not True:
-                reasons += [f"{host}: {reason}" for reason in receipt.get("reasons") or ["could not be looked at"]]
+                per_host[host] = receipt.get("reasons") or ["could not be looked at"]
+            else:
+                per_host[host] = []
+    reasons = inputs.told_once(per_host)
+    if reasons:
+        # Then nobody else was asked.
+        return reasons
     for look in looks:
         for host in look["on"]:
             seen = raw.get(host, {}).get(look["result"]) or {}
@@ -131,16 +125,26 @@ class Run:
         self._raw = raw
         self._hostvars = variables["hostvars"]
         self._groups = variables["groups"]
-        self._play = {name: variables[name] for name in PLAY_VARIABLES if name in variables}
-        self._is_check = bool(variables.get("ansible_check_mode"))
         self._documented = Documented(loader)
+        current = raw[str(variables["inventory_hostname"])]
+        # Of the play, and no host's own: ansible_play_hosts, for example.
+        self._play = {name: value for name, value in variables.items() if name not in current}
+        # What the play sets wins over the inventory, as it does for the roles.
+        known = {**self._documented.defaults, **current}
+        self._overrides = {
+            name: variables[name]
+            for name in self._documented.specs
+            if name in variables and not same(variables[name], known.get(name))
+        }
+        self._is_check = bool(variables.get("ansible_check_mode"))
         self._options = sorted({*option_names(loader), *self._documented.defaults} - inputs.NOT_COUNTED)
 
     def _variables(self, host: str) -> dict[str, Any]:
         return {
+            **self._play,
             **self._documented.defaults,
             **self._raw[host],
-            **self._play,
+            **self._overrides,
             **self._documented.computed,
             "hostvars": self._hostvars,
             # As a task of the role that renders the application's files.

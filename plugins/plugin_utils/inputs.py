@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,17 @@ def expand(common: Mapping[str, str], hosts: Mapping[str, Mapping[str, str]], ho
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """The parts that are not as they were."""
     return [f"{name} has changed" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+
+
+def told_once(per_host: Mapping[str, Sequence[str]]) -> list[str]:
+    """What all hosts say is said without their names, and first."""
+    every = [
+        reason for reason in next(iter(per_host.values()), ()) if all(reason in said for said in per_host.values())
+    ]
+    if len(per_host) < 2:
+        every = []
+    rest = [f"{host}: {reason}" for host, reasons in per_host.items() for reason in reasons if reason not in every]
+    return every + rest
 
 
 def moved(began: Mapping[str, str], ended: Mapping[str, str]) -> list[str]:

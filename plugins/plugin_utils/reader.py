@@ -95,7 +95,7 @@ class Reader:
             name: self._task_vars[name]
             for name in documented.specs
             if name in self._task_vars
-            and not _same(self._task_vars[name], current.get(name, documented.defaults.get(name)))
+            and not same(self._task_vars[name], current.get(name, documented.defaults.get(name)))
         }
 
     def _written(self, host: str) -> dict[str, Any]:
@@ -225,5 +225,6 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
+    """Whether two variables are written alike."""
     return bool(one is other or _plain(one) == _plain(other))

@@ -32,7 +32,7 @@ class Drift(NamedTuple):
     undo: str = "true"
 
 
-def file(host: str, path: str, command: str = "echo by-hand >> {path}") -> Drift:
+def file(host: str, path: str, command: str = "echo '# by hand' >> {path}") -> Drift:
     return Drift(host, command.format(path=path), path, f"sha256sum {path}; stat -c '%F %a %U %G %N' {path}")
 
 

@@ -87,7 +87,13 @@ def made(tmp_path: Path, worker: subprocess.Popen[str]) -> Callable[..., Any]:
     (tmp_path / "app.ini.j2").write_text("name = {{ celery_name }} {{ own | default('') }}\n")
 
     def run(
-        host: str = "w1", tree: str = "t", facts: Any = None, groups: Any = None, check: bool = False, **options: Any
+        host: str = "w1",
+        tree: str = "t",
+        facts: Any = None,
+        groups: Any = None,
+        check: bool = False,
+        play: Any = None,
+        **options: Any,
     ) -> Any:
         raw = {
             name: {
@@ -101,13 +107,15 @@ def made(tmp_path: Path, worker: subprocess.Popen[str]) -> Callable[..., Any]:
             }
             for name in ("mq", "w1")
         }
-        play = {
+        variables = {
+            "inventory_hostname": "mq",
+            **(play or {}),
             "groups": groups or {"all": ["mq", "w1"]},
             "playbook_dir": str(tmp_path),
             "ansible_check_mode": check,
         }
         assert worker.stdin and worker.stdout
-        worker.stdin.write(json.dumps({"raw": raw, "play": play, "tree": tree}) + "\n")
+        worker.stdin.write(json.dumps({"raw": raw, "play": variables, "tree": tree}) + "\n")
         worker.stdin.flush()
         answer = json.loads(worker.stdout.readline())
         return answer.get("error") or answer[host]
@@ -143,6 +151,15 @@ def test_every_option_changes_the_parts(made) -> None:
 
 #: The action itself reads these.
 FOR_THE_ACTION = {"celery_secrets_directory", "celery_config_files", *inputs.FILE_OPTIONS}
+
+
+def test_what_the_play_sets_counts_for_all_hosts(made) -> None:
+    one = made(celery_vhost="inventory")
+    # As Ansible hands them to a task: the host's own and the defaults are among them.
+    again = made(celery_vhost="inventory", play={"celery_vhost": "inventory", "celery_broker_port": 5671})
+    assert one == again
+    other = made(celery_vhost="inventory", play={"celery_vhost": "play"})
+    assert inputs.differences(one, other) == ["celery_vhost has changed"]
 
 
 def test_options_of_lists_of_dictionaries_count_to_their_ends(made) -> None:

@@ -110,6 +110,13 @@ def test_what_hosts_share_is_kept_once() -> None:
     assert inputs.compress({}) == ({}, {})
 
 
+def test_what_all_hosts_say_is_told_once() -> None:
+    assert inputs.told_once({}) == []
+    assert inputs.told_once({"a": ["x"]}) == ["a: x"]
+    assert inputs.told_once({"a": ["x", "y"], "b": ["x"]}) == ["x", "a: y"]
+    assert inputs.told_once({"a": ["x"], "b": []}) == ["a: x"]
+
+
 def test_what_moved_during_a_run_is_told_from_what_it_made() -> None:
     kept, found = f"{inputs.KEPT_FILE}ca.pem", f"{inputs.FOUND}database"
     began = {"celery_workers": "1", f"{inputs.KEPT_FILE}release": "1"}
