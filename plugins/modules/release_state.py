@@ -62,6 +62,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+release:
+  description: The release that was asked for.
+  returned: success
+  type: str
 complete:
   description: Whether the release is there, made to its end.
   returned: success
@@ -142,6 +146,7 @@ def main() -> None:
         stopping = [line.split()[0] for line in out.splitlines() if line.strip()]
     module.exit_json(
         changed=False,
+        release=given["release"],
         complete=state.complete,
         changed_by_hand=state.changed,
         links=state.links,
