@@ -70,7 +70,7 @@ complete:
   description: Whether the release is there, made to its end.
   returned: success
   type: bool
-changed_by_hand:
+altered:
   description: What of a complete release is not what it was when it was made.
   returned: success
   type: str
@@ -148,7 +148,7 @@ def main() -> None:
         changed=False,
         release=given["release"],
         complete=state.complete,
-        changed_by_hand=state.changed,
+        altered=state.changed,
         links=state.links,
         current_code=state.current_code,
         interpreter_problem=problem([given["python"], "-c", "pass"]) if given["python"] else "",

@@ -199,7 +199,7 @@ def test_it_is_tried_again(root: Path, uv: Uv, known: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["content", "deleted", "added", "mark"])
-def test_one_that_was_changed_by_hand_is_left_and_made_anew(root: Path, uv: Uv, known: str, change: str) -> None:
+def test_one_that_was_altered_is_left_and_made_anew(root: Path, uv: Uv, known: str, change: str) -> None:
     one = release(root, "one")
     first = Path(environments_of(root, uv, known).provide("one", packages()).path)
     file = first / "venv" / "bin" / "python"

@@ -212,7 +212,7 @@ def test_look(host: Host) -> None:
         ("environment", "is not what was installed"),
     ],
 )
-def test_what_was_changed_by_hand_is_told(host: Host, change: str, told: str) -> None:
+def test_what_was_altered_is_told(host: Host, change: str, told: str) -> None:
     one = host.deploy("one")
     file = one / "code" / "d1" / "1.py"
     assert not look(str(host.root), "one", host.known).changed
@@ -231,7 +231,7 @@ def test_what_was_changed_by_hand_is_told(host: Host, change: str, told: str) ->
     assert told in look(str(host.root), "one", host.known).changed
 
 
-def test_what_was_changed_by_hand_is_mended(host: Host) -> None:
+def test_what_was_altered_is_mended(host: Host) -> None:
     one = host.deploy("one")
     behind(one / "code" / "d1" / "1.py", "NUMBER 0001")
     (one / "code" / "more.py").write_text("")
