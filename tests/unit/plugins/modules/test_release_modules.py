@@ -151,9 +151,7 @@ def test_state(call, given, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [result[name] for name in ("altered", "interpreter_problem", "account_problem")] == ["", "", ""]
     (root / "releases" / "one" / "code" / "app.py").write_text("changed")
     result = call(release_state, **{**asked, "python": "/nothing/python", "account": ""})
-    assert (
-        "is not what was deployed" in result["altered"] and "/nothing/python" in result["interpreter_problem"]
-    )
+    assert "is not what was deployed" in result["altered"] and "/nothing/python" in result["interpreter_problem"]
 
 
 def test_state_of_a_host_without_systemd(call, given, monkeypatch: pytest.MonkeyPatch) -> None:
