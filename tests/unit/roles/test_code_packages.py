@@ -95,14 +95,21 @@ def index() -> Iterator[str]:
     server.shutdown()
 
 
+def trusted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [trusted(item) for item in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
 def role(root: Path, name: str, **variables: Any) -> Any:
     """A variable of the role, as it is computed on a host."""
     known = yaml.safe_load((CODE / "defaults/main.yml").read_text()) | yaml.safe_load(
         (CODE / "vars/main.yml").read_text()
     )
-    trusted = {key: trust_as_template(value) if isinstance(value, str) else value for key, value in known.items()}
-    given = {"celery_root": str(root), "__code_directory": str(root / "release")} | variables
-    return Templar(loader=DataLoader(), variables={**trusted, **given}).template(trusted[name])
+    variables = {"celery_root": str(root), "__code_directory": str(root / "release")} | variables
+    return Templar(loader=DataLoader(), variables={**trusted(known), **variables}).template(trusted(known[name]))
 
 
 def install(root: Path, url: str, *, login: bool, constraints: list[str]) -> subprocess.CompletedProcess[str]:
