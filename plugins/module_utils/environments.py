@@ -207,7 +207,7 @@ class Environments:
             yield file.fileno()
 
 
-def is_intact(place: Path, known_files: str) -> bool:
+def is_intact(place: Path, known_files: str, keep: bool = True) -> bool:
     """Whether a complete environment holds what it held when it was made."""
     try:
         wanted = json.loads((place / "complete").read_text(encoding="utf-8"))["manifest"]
@@ -216,7 +216,7 @@ def is_intact(place: Path, known_files: str) -> bool:
         found = build(str(place / "venv"), (), files).digest
     except (OSError, ValueError, KeyError, TypeError, ManifestError):
         return False
-    if files.used != files.known:
+    if keep and files.used != files.known:
         store.save(files.used)
     return bool(found == wanted)
 

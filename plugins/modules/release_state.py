@@ -48,7 +48,7 @@ options:
     default: []
 attributes:
   check_mode:
-    description: The module never changes anything but O(known_files).
+    description: The module never changes anything. Without check mode, it writes O(known_files).
     support: full
 """
 
@@ -123,7 +123,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    state = look(given["root"], given["release"], given["known_files"])
+    state = look(given["root"], given["release"], given["known_files"], keep=not module.check_mode)
 
     def problem(argv: list[str]) -> str:
         try:
