@@ -131,12 +131,13 @@ class Environments:
     def _choose(self, name: str) -> Path:
         """The environment of this name that is as it was made, or the place for one. What somebody changed by hand is
         left to the processes that run with it."""
+        there = sorted(self.place.glob(f"{name}*"), key=lambda path: path.name)
+        complete = [path for path in there if (path / "complete").exists()]
+        for path in complete:
+            if is_intact(path, self._known_files):
+                return path
         names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        return next(
-            self.place / one
-            for one in names
-            if not (self.place / one / "complete").exists() or is_intact(self.place / one, self._known_files)
-        )
+        return next(self.place / one for one in names if self.place / one not in complete)
 
     def _make(self, target: Path, code: Path, packages: Packages, lock: int) -> None:
         """From nothing: what an earlier attempt left may be of other versions."""
@@ -207,7 +208,7 @@ class Environments:
             yield file.fileno()
 
 
-def is_intact(place: Path, known_files: str) -> bool:
+def is_intact(place: Path, known_files: str, keep: bool = True) -> bool:
     """Whether a complete environment holds what it held when it was made."""
     try:
         wanted = json.loads((place / "complete").read_text(encoding="utf-8"))["manifest"]
@@ -216,7 +217,7 @@ def is_intact(place: Path, known_files: str) -> bool:
         found = build(str(place / "venv"), (), files).digest
     except (OSError, ValueError, KeyError, TypeError, ManifestError):
         return False
-    if files.used != files.known:
+    if keep and files.used != files.known:
         store.save(files.used)
     return bool(found == wanted)
 

@@ -188,14 +188,14 @@ def _content(path: bytes, info: os.stat_result, before: KnownFiles | None) -> tu
     return content
 
 
-def build_with_store(root: str, exclude: Iterable[str], directory: str) -> Manifest:
-    """As build, with what the directory knows of the tree, which is renewed. Files that did not change are not read."""
+def build_with_store(root: str, exclude: Iterable[str], directory: str, keep: bool = True) -> Manifest:
+    """As build, with what the directory knows of the tree: what did not change is not read. keep: for the next time."""
     store = Store.of_tree(directory, root)
     if store is None:
         return build(root, exclude)
     files = KnownFiles(store.load())
     manifest = build(root, exclude, files)
-    if files.used != files.known:
+    if keep and files.used != files.known:
         store.save(files.used)
     return manifest
 

@@ -32,7 +32,8 @@ class State(NamedTuple):
     current_code: str
 
 
-def look(root: str, release: str, known_files: str) -> State:
+def look(root: str, release: str, known_files: str, keep: bool = True) -> State:
+    """keep: note for the next time what was read."""
     base = Path(root)
     directory = base / "releases" / release
     complete = bool(release) and (directory / "complete").is_file()
@@ -44,16 +45,16 @@ def look(root: str, release: str, known_files: str) -> State:
     code = base / "current" / "code"
     return State(
         complete,
-        _changed(directory, known_files) if complete else "",
+        _changed(directory, known_files, keep) if complete else "",
         links,
         str(code.resolve()) if code.is_dir() else "",
     )
 
 
-def _changed(directory: Path, known_files: str) -> str:
+def _changed(directory: Path, known_files: str, keep: bool) -> str:
     try:
         wanted = json.loads((directory / "complete").read_text(encoding="utf-8"))["manifest"]
-        found = read(directory / "code", known_files).digest
+        found = read(directory / "code", known_files, keep).digest
     except (OSError, ValueError, KeyError, TypeError, ManifestError) as error:
         return f"{directory} cannot be read: {error}"
     if found != wanted:
@@ -63,18 +64,20 @@ def _changed(directory: Path, known_files: str) -> str:
         return f"{link} is not there"
     if link.is_symlink():
         place = link.resolve().parent
-        if place.parent == (directory.parents[1] / "environments").resolve() and not is_intact(place, known_files):
+        if place.parent == (directory.parents[1] / "environments").resolve() and not is_intact(
+            place, known_files, keep
+        ):
             return f"{place} is not what was installed"
     return ""
 
 
-def read(code: Path, known_files: str) -> Manifest:
+def read(code: Path, known_files: str, keep: bool) -> Manifest:
     """The manifest of a release's code; only files that changed since are read."""
     store = Store(known_files, STORE)
     files = KnownFiles(store.load())
     manifest = build(str(code), (), files)
     # What other releases have besides is forgotten: what is switched on next begins with this one.
-    if files.used != files.known:
+    if keep and files.used != files.known:
         store.save(files.used)
     return manifest
 

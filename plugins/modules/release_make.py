@@ -246,6 +246,8 @@ def main() -> None:
         pass_fds: Sequence[int] = (),
     ) -> tuple[int, str, str]:
         options: dict[str, Any] = {"cwd": cwd, "environ_update": dict(env or {}), "errors": "backslashreplace"}
+        # Words mean what they say: a pattern may begin with ~ or have a $.
+        options["expand_user_and_vars"] = False
         try:
             rc, out, err = module.run_command(
                 list(argv), handle_exceptions=False, pass_fds=list(pass_fds) or None, **options

@@ -48,7 +48,7 @@ options:
     default: []
 attributes:
   check_mode:
-    description: The module never changes anything but O(known_files).
+    description: The module never changes anything. Without check mode, it writes O(known_files).
     support: full
 """
 
@@ -62,11 +62,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+release:
+  description: The release that was asked for.
+  returned: success
+  type: str
 complete:
   description: Whether the release is there, made to its end.
   returned: success
   type: bool
-changed_by_hand:
+altered:
   description: What of a complete release is not what it was when it was made.
   returned: success
   type: str
@@ -119,7 +123,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    state = look(given["root"], given["release"], given["known_files"])
+    state = look(given["root"], given["release"], given["known_files"], keep=not module.check_mode)
 
     def problem(argv: list[str]) -> str:
         try:
@@ -142,8 +146,9 @@ def main() -> None:
         stopping = [line.split()[0] for line in out.splitlines() if line.strip()]
     module.exit_json(
         changed=False,
+        release=given["release"],
         complete=state.complete,
-        changed_by_hand=state.changed,
+        altered=state.changed,
         links=state.links,
         current_code=state.current_code,
         interpreter_problem=problem([given["python"], "-c", "pass"]) if given["python"] else "",

@@ -43,14 +43,14 @@ options:
     default: []
   known_files:
     description:
-      - A directory in which the digests of files are kept for the next time, in check mode too. A file is read again
+      - A directory in which the digests of files are kept for the next time. A file is read again
         when its inode, size, modification time or change time is another one. Nobody can put back the change time.
       - It is made where it is missing, for its owner alone. One that others can write to, or that lies in the tree, is
         not used. Without it all files are read each time.
     type: path
 attributes:
   check_mode:
-    description: The module never changes anything but O(known_files).
+    description: The module never changes anything. Without check mode, it writes O(known_files).
     support: full
 """
 
@@ -130,7 +130,9 @@ def main() -> None:
     )
     try:
         path, exclude, known_files = (module.params[name] for name in ("path", "exclude", "known_files"))
-        manifest = build_with_store(path, exclude, known_files) if known_files else build(path, exclude)
+        manifest = (
+            build_with_store(path, exclude, known_files, not module.check_mode) if known_files else build(path, exclude)
+        )
     except ManifestError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **manifest._asdict())

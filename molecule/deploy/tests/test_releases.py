@@ -132,7 +132,7 @@ os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 """
 
 
-def test_what_was_changed_by_hand_is_mended_while_everything_runs(traffic, services, playbook, untouched):
+def test_what_was_altered_is_mended_while_everything_runs(traffic, services, playbook, untouched):
     packages = services.environment(WORKERS[1])
     code = on(WORKERS[0], f"readlink -e {ROOT}/current/code/ledger/edition.py").strip()
     module = on(WORKERS[1], f"readlink -e {packages}/lib/python3*/site-packages/celery/beat.py").strip()

@@ -95,14 +95,21 @@ def index() -> Iterator[str]:
     server.shutdown()
 
 
+def trusted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [trusted(item) for item in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
 def role(root: Path, name: str, **variables: Any) -> Any:
     """A variable of the role, as it is computed on a host."""
     known = yaml.safe_load((CODE / "defaults/main.yml").read_text()) | yaml.safe_load(
         (CODE / "vars/main.yml").read_text()
     )
-    trusted = {key: trust_as_template(value) if isinstance(value, str) else value for key, value in known.items()}
-    given = {"celery_root": str(root), "__code_directory": str(root / "release")} | variables
-    return Templar(loader=DataLoader(), variables={**trusted, **given}).template(trusted[name])
+    variables = {"celery_root": str(root), "__code_directory": str(root / "release")} | variables
+    return Templar(loader=DataLoader(), variables={**trusted(known), **variables}).template(trusted(known[name]))
 
 
 def install(root: Path, url: str, *, login: bool, constraints: list[str]) -> subprocess.CompletedProcess[str]:
@@ -163,3 +170,34 @@ def test_pip_reads_the_same_file(index: str, tmp_path: Path) -> None:
         assert done.returncode == code, done.stderr
         assert (tmp_path / "here/helper-2.0-py3-none-any.whl").exists() == (code == 0)
         shutil.rmtree(tmp_path / "here", ignore_errors=True)
+
+
+def test_what_an_environment_is_made_of_reaches_the_module(tmp_path: Path) -> None:
+    given = {
+        "code_python": "/usr/bin/python3.12",
+        "code_identity": {"way": "lock", "requirements": "uv.lock"},
+        "code_extra_packages": ["flower==2.2.0"],
+        "code_build_constraints": ["setuptools<80"],
+        "code_index_url": "https://packages.example.org/simple",
+        "code_environment_edition": "2026-11-22",
+    }
+    assert role(tmp_path, "__code_package_lists", **given) == {
+        "python": "/usr/bin/python3.12",
+        "way": "lock",
+        "requirements": "uv.lock",
+        "extra": ["flower==2.2.0"],
+        "constraints": ["setuptools<80"],
+        "index_url": "https://packages.example.org/simple",
+        "edition": "2026-11-22",
+    }
+    # Another edition is another release as well, or nothing would be made for it.
+    inputs = next(
+        task["vars"]["__code_inputs"]
+        for task in yaml.safe_load((CODE / "tasks/identify.yml").read_text())
+        if task["name"] == "Name the release"
+    )
+    assert inputs["edition"] == "{{ code_environment_edition }}"
+
+
+def test_packages_are_copied_from_the_cache(tmp_path: Path) -> None:
+    assert role(tmp_path, "__code_index_environment", code_index_url="")["UV_LINK_MODE"] == "copy"

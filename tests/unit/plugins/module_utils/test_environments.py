@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -199,7 +200,7 @@ def test_it_is_tried_again(root: Path, uv: Uv, known: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["content", "deleted", "added", "mark"])
-def test_one_that_was_changed_by_hand_is_left_and_made_anew(root: Path, uv: Uv, known: str, change: str) -> None:
+def test_one_that_was_altered_is_left_and_made_anew(root: Path, uv: Uv, known: str, change: str) -> None:
     one = release(root, "one")
     first = Path(environments_of(root, uv, known).provide("one", packages()).path)
     file = first / "venv" / "bin" / "python"
@@ -221,6 +222,16 @@ def test_one_that_was_changed_by_hand_is_left_and_made_anew(root: Path, uv: Uv, 
     assert second.made and second.path == f"{first}-2" and (one / "venv").resolve() == Path(second.path) / "venv"
     assert first.is_dir(), "something may run with it"
     assert environments_of(root, uv, known).provide("one", packages()).path == second.path and uv.made == 2
+
+
+def test_one_that_was_made_anew_is_shared_when_the_first_is_gone(root: Path, uv: Uv, known: str) -> None:
+    release(root, "one")
+    release(root, "two")
+    first = Path(environments_of(root, uv, known).provide("one", packages()).path)
+    (first / "venv" / "more").write_text("")
+    second = environments_of(root, uv, known).provide("one", packages())
+    shutil.rmtree(first)
+    assert environments_of(root, uv, known).provide("two", packages()) == (second.path, False, "")
 
 
 def test_a_release_of_the_layout_before_gets_a_link(root: Path, uv: Uv, known: str) -> None:

@@ -212,7 +212,7 @@ def test_look(host: Host) -> None:
         ("environment", "is not what was installed"),
     ],
 )
-def test_what_was_changed_by_hand_is_told(host: Host, change: str, told: str) -> None:
+def test_what_was_altered_is_told(host: Host, change: str, told: str) -> None:
     one = host.deploy("one")
     file = one / "code" / "d1" / "1.py"
     assert not look(str(host.root), "one", host.known).changed
@@ -231,7 +231,7 @@ def test_what_was_changed_by_hand_is_told(host: Host, change: str, told: str) ->
     assert told in look(str(host.root), "one", host.known).changed
 
 
-def test_what_was_changed_by_hand_is_mended(host: Host) -> None:
+def test_what_was_altered_is_mended(host: Host) -> None:
     one = host.deploy("one")
     behind(one / "code" / "d1" / "1.py", "NUMBER 0001")
     (one / "code" / "more.py").write_text("")
@@ -302,3 +302,13 @@ def test_no_environment_goes_while_one_is_made(host: Host) -> None:
 
 def test_nothing_to_prune_on_an_empty_host(tmp_path: Path) -> None:
     assert prune(str(tmp_path / "no"), str(tmp_path / "no"), [], 1, [], str(tmp_path / "k"), False) == ([], [], [])
+
+
+def test_a_look_that_keeps_nothing(host: Host) -> None:
+    host.deploy("one")
+    before = {path.name: path.read_bytes() for path in Path(host.known).iterdir()}
+    (host.root / "releases" / "one" / "code" / "more.py").write_text("")
+    assert look(str(host.root), "one", host.known, keep=False).changed
+    assert {path.name: path.read_bytes() for path in Path(host.known).iterdir()} == before
+    assert look(str(host.root), "one", host.known).changed
+    assert {path.name: path.read_bytes() for path in Path(host.known).iterdir()} != before

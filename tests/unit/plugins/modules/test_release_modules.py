@@ -148,12 +148,10 @@ def test_state(call, given, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not result["changed"] and result["complete"] and result["links"] == {"current": "one"}
     assert result["current_code"] == str(root / "releases" / "one" / "code")
     assert result["stopping"] == ["shop-worker-a@one.service"] and result["there"] == [str(root)]
-    assert [result[name] for name in ("changed_by_hand", "interpreter_problem", "account_problem")] == ["", "", ""]
+    assert [result[name] for name in ("altered", "interpreter_problem", "account_problem")] == ["", "", ""]
     (root / "releases" / "one" / "code" / "app.py").write_text("changed")
     result = call(release_state, **{**asked, "python": "/nothing/python", "account": ""})
-    assert (
-        "is not what was deployed" in result["changed_by_hand"] and "/nothing/python" in result["interpreter_problem"]
-    )
+    assert "is not what was deployed" in result["altered"] and "/nothing/python" in result["interpreter_problem"]
 
 
 def test_state_of_a_host_without_systemd(call, given, monkeypatch: pytest.MonkeyPatch) -> None:

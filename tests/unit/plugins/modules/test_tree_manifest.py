@@ -30,3 +30,14 @@ def test_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = call(capsys, path=str(tmp_path), exclude=["a/**"])
     assert result["failed"] is True
     assert "'**' is not supported" in result["msg"]
+
+
+def test_digests_are_kept_but_not_by_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree, known = tmp_path / "tree", tmp_path / "known"
+    tree.mkdir()
+    (tree / "app.py").write_text("print()")
+    given = {"path": str(tree), "known_files": str(known)}
+    checked = call(capsys, **given, _ansible_check_mode=True)
+    assert not known.exists()
+    assert call(capsys, **given)["digest"] == checked["digest"]
+    assert len(list(known.iterdir())) == 1
