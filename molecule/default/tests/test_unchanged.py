@@ -268,7 +268,8 @@ def test_a_part_looks_at_the_hosts_of_its_limit(playbook, whole):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("-e", "celery_delivery_limit=21"), "celery_delivery_limit has changed"),
+        (("-e", "celery_disk_required_mb=10"), "celery_disk_required_mb has changed"),
+        (("-e", "celery_delivery_limit=21"), "what the brokers hold would change"),
         (("-e", '{"celery_environment": {"BY_HAND": "1"}}'), "celery_environment has changed"),
         (("-e", "celery_receipt_hours=0.0001"), "the last full run is too long ago"),
     ],
