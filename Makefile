@@ -31,7 +31,7 @@ lint: setup ## ansible-lint (production), yamllint, ruff, mypy
 	yamllint --strict .
 	ruff check .
 	ruff format --check .
-	mypy tools
+	mypy tools bench
 	mypy .collections/ansible_collections/taskfleet/celery_cluster/plugins
 
 unit: setup ## The unit tests

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cluster import NAME
 from testing import SECRETS, query, script_on
+
+from cluster import NAME
 
 RUN = f"/opt/{NAME}/bin/celery-run"
 LOG_IN = """

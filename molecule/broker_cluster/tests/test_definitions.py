@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import testing
-from cluster import ADMIN, BROKERS, MANAGEMENT_PORT, Cluster, secret
 from module_there import ModulesThere
+
+from cluster import ADMIN, BROKERS, MANAGEMENT_PORT, Cluster, secret
 
 BROKER = BROKERS[0]
 OWNER = VHOST = "probe"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+
 from cluster import BROKERS
 
 LOG = "/run/erlang-starts"

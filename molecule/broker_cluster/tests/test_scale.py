@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster import BROKERS, DEAD, NAME, QUEUES, executed, send
 from conftest import PROJECT, SCENARIO, SECRETS, wait_for
+
+from cluster import BROKERS, DEAD, NAME, QUEUES, executed, send
 
 pytestmark = [pytest.mark.long, pytest.mark.thorough]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from cluster import BROKERS, HOSTS, NAME, WORKERS
 from conftest import SECRETS
+
+from cluster import BROKERS, HOSTS, NAME, WORKERS
 
 
 def keys_of(on, name: str) -> dict[str, tuple[int, str, str]]:
