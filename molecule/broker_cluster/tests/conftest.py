@@ -14,9 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "resources"))
 
 import testing
-from testing import INVENTORY, PROJECT, SCENARIO, SECRETS, container, message, wait_for
-
 from cluster import BROKERS, NAME, Cluster
+from testing import INVENTORY, PROJECT, SCENARIO, SECRETS, container, message, wait_for
 
 __all__ = ["INVENTORY", "PROJECT", "SCENARIO", "SECRETS", "container", "message", "wait_for"]
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 from authority import Authority, Pair
+from cluster import BROKER_PORT, BROKERS, HOSTS, NAME, WORKERS, source
 from conftest import SECRETS, message, wait_for
 from testing import script_on
-
-from cluster import BROKER_PORT, BROKERS, HOSTS, NAME, WORKERS, source
 
 # What the messages have to say, each word after the one before.
 WORDS = {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from testing import SECRETS, query, script_on
-
 from cluster import NAME
+from testing import SECRETS, query, script_on
 
 RUN = f"/opt/{NAME}/bin/celery-run"
 LOG_IN = """

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 import testing
-from module_there import ModulesThere
-
 from cluster import ADMIN, BROKERS, MANAGEMENT_PORT, Cluster, secret
+from module_there import ModulesThere
 
 BROKER = BROKERS[0]
 OWNER = VHOST = "probe"

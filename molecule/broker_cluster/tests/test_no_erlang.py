@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 import pytest
-
 from cluster import BROKERS
 
 LOG = "/run/erlang-starts"

@@ -9,10 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from cluster import BROKER_PORT, BROKERS, MANAGEMENT_PORT, NAME, QUEUES, RUN, executed, secret, send, source
 from conftest import wait_for
 from testing import script_on
-
-from cluster import BROKER_PORT, BROKERS, MANAGEMENT_PORT, NAME, QUEUES, RUN, executed, secret, send, source
 
 HOME = {"worker": "worker1", "producer": "app1", "flower": "app1"}
 USERS = {identity: f"{NAME}-{identity}.{host}" for identity, host in HOME.items()}

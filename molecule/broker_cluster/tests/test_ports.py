@@ -8,9 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import SECRETS, container
-from testing import script_on
-
 from cluster import (
     BROKER_PORT,
     BROKERS,
@@ -21,6 +18,8 @@ from cluster import (
     PROMETHEUS_PORT,
     source,
 )
+from conftest import SECRETS, container
+from testing import script_on
 
 # The SSH server of the image is how an operator reaches a machine; it was there before the collection.
 OF_THE_IMAGE = {22}

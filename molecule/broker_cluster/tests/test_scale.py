@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import PROJECT, SCENARIO, SECRETS, wait_for
-
 from cluster import BROKERS, DEAD, NAME, QUEUES, executed, send
+from conftest import PROJECT, SCENARIO, SECRETS, wait_for
 
 pytestmark = [pytest.mark.long, pytest.mark.thorough]
 

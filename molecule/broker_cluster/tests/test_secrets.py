@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import SECRETS
-
 from cluster import BROKERS, HOSTS, NAME, WORKERS
+from conftest import SECRETS
 
 
 def keys_of(on, name: str) -> dict[str, tuple[int, str, str]]:

@@ -12,9 +12,6 @@ from typing import Any
 
 import guide
 import pytest
-from conftest import PROJECT, SCENARIO, container, wait_for
-from testing import run_playbook, script_on
-
 from cluster import (
     BROKER_PORT,
     BROKERS,
@@ -29,6 +26,8 @@ from cluster import (
     numbers_of,
     source,
 )
+from conftest import PROJECT, SCENARIO, container, wait_for
+from testing import run_playbook, script_on
 
 pytestmark = pytest.mark.long
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import guide
 import pytest
+from cluster import BROKERS, NAME, executed, send, source
 from conftest import SECRETS, message, wait_for
 from testing import script_on
-
-from cluster import BROKERS, NAME, executed, send, source
 
 pytestmark = pytest.mark.long
 
