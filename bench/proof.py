@@ -5,7 +5,7 @@ import base64
 import hashlib
 import json
 
-from fileshelf.celery import app
+from fileshelf.celery import app  # type: ignore[import-not-found]
 
 TEXT = b"One lamp, one keeper."
 DEADLINE = 120

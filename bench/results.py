@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from common import CACHE, UserError, run
+from common import CACHE, CHECKOUT, UserError, run
 
 DIRECTORY = CACHE / "bench"
 HEADINGS = ("case", "figure", "against", "ratio", "goal", "met")
@@ -123,7 +123,7 @@ def table(cases: Iterable[Mapping[str, Any]]) -> str:
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    core = run(["ansible", "--version"], timeout=60).stdout.partition("\n")[0]
+    core = run([str(CHECKOUT / ".venv" / "bin" / "ansible"), "--version"], timeout=60).stdout.partition("\n")[0]
     engine = run(["docker", "info", "--format", "{{.ServerVersion}}"], timeout=20).stdout.strip()
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
