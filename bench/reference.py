@@ -49,9 +49,9 @@ KINDS = {
 class Way:
     """One of the three ways to the same end state, on containers of its own."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, part: str = "site") -> None:
         self.name = name
-        self.cluster = testbed.Cluster("site")
+        self.cluster = testbed.Cluster(part)
 
     def describe(self, variant: str, workers: list[str]) -> None:
         groups = {

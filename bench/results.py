@@ -24,6 +24,8 @@ DIRECTORY = CACHE / "bench"
 HEADINGS = ("case", "figure", "against", "ratio", "goal", "met")
 #: In this order in tables; other parts come after them.
 ORDER = ("site", "scale", "deploy", "runtime", "model", "strategy")
+#: Figures that others are measured against; the ratio is that of the case's first figure to them.
+BESIDE = ("floor", "conventional", "ping", "plain", "bare rsync", "linear and free")
 
 
 @dataclass(frozen=True)
@@ -100,24 +102,29 @@ def rows(case: Mapping[str, Any]) -> list[tuple[str, ...]]:
     for name, values in figures.items():
         if name in told:
             continue
-        this = summary(values)
-        is_beside = first and this and first.median and name != next(iter(figures))
-        text = f"{name}: {spread(this, unit)}"
-        # What stands beside ours is read as "ours is so many times it".
-        ratio = number(first.median / this.median) if is_beside and first and this and this.median else ""
-        found.append((str(case["case"]), "" if is_beside else text, text if is_beside else "", ratio, "", ""))
+        this, text = summary(values), f"{name}: {spread(summary(values), unit)}"
+        if name not in BESIDE:
+            found.append((str(case["case"]), text, "", "", "", ""))
+        else:
+            ratio = number(first.median / this.median) if first and this and this.median else ""
+            found.append((str(case["case"]), "", text, ratio, "", ""))
     return found
 
 
 def table(cases: Iterable[Mapping[str, Any]]) -> str:
-    """For the terminal: a case is named in its first row only."""
+    """For the terminal: a case is named in its first row only; what is to be said of it follows."""
     lines: list[tuple[str, ...]] = [HEADINGS]
+    cases = list(cases)
     for case in cases:
         for place, row in enumerate(rows(case)):
             lines.append(("" if place else row[0], *row[1:]))
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join("  ".join(cells).rstrip() for cells in padded)
+    return "\n".join(["  ".join(cells).rstrip() for cells in padded] + notes(cases))
+
+
+def notes(cases: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [f"{case['case']}: {case['note']}" for case in cases if case.get("note")]
 
 
 def machine() -> dict[str, Any]:

@@ -56,8 +56,14 @@ def test_figures_without_a_goal_stand_beside_the_first() -> None:
     assert [row[1:4] for row in found] == [("ours: 8.00 s", "", ""), ("", "conventional: 32.0 s", "0.25")]
 
 
+def test_a_figure_that_nothing_is_measured_against_has_no_ratio() -> None:
+    assert results.rows(case({"ours": [8], "worker start": [2]}))[1][1:4] == ("worker start: 2.00 s", "", "")
+
+
 def test_the_table_names_a_case_once() -> None:
-    lines = results.table([case({"ours": [8], "ping": [1], "floor": [2]}, PING)]).splitlines()
+    told = {**case({"ours": [8], "ping": [1], "floor": [2]}, PING), "note": "one repetition"}
+    lines = results.table([told]).splitlines()
+    assert lines[-1] == "nothing to change: one repetition"
     assert lines[0].split() == list(results.HEADINGS)
     assert "nothing to change" in lines[1]
     assert "nothing to change" not in lines[2]
