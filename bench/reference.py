@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,9 @@ KINDS = {
 class Way:
     """One of the three ways to the same end state, on containers of its own."""
 
-    def __init__(self, name: str, part: str = "site") -> None:
+    def __init__(self, name: str, part: str = "site", more: Mapping[str, Any] | None = None) -> None:
         self.name = name
+        self.more = more or {}
         self.cluster = testbed.Cluster(part)
 
     def describe(self, variant: str, workers: list[str]) -> None:
@@ -60,7 +61,7 @@ class Way:
         }
         ours = {"celery_name": "fileshelf", "celery_app": "fileshelf.celery:app", "celery_workers": KINDS}
         variables = {**ours, "code_source_path": SOURCE, "testbed_source": "examples/fileshelf"}
-        content = testbed.inventory(self.cluster, groups, {**variables, "testbed_variant": variant})
+        content = testbed.inventory(self.cluster, groups, {**variables, "testbed_variant": variant, **self.more})
         self.cluster.describe(content)
 
     def begin(self, variant: str) -> None:
