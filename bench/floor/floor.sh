@@ -109,7 +109,14 @@ worker() {
 
 prepare
 pids=()
-start() { { "$@" || { touch "$work/failed"; exit 1; }; } & pids+=($!); }
+# No `||`: behind it, a command that fails would not end its function.
+start() {
+    (
+        trap '[ $? = 0 ] || touch "$work/failed"' EXIT
+        "$@"
+    ) &
+    pids+=($!)
+}
 start broker
 start database
 start application

@@ -1,5 +1,7 @@
 # The host's part of floor.sh, which sends variables before it and the names of the steps after it. Every step looks first.
 set -euo pipefail
+# What is placed from a pipe tells that it changed.
+shopt -s lastpipe
 export DEBIAN_FRONTEND=noninteractive
 root=/opt/fileshelf
 state=/var/lib/fileshelf
@@ -71,8 +73,14 @@ END
     done
     place 640 root:rabbitmq /etc/rabbitmq/rabbitmq-env.conf <<'END'
 export ERL_EPMD_ADDRESS=127.0.0.1
+export ERL_INETRC=/etc/rabbitmq/erl_inetrc
 DIST_PORT=25672
 SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}"
+END
+    # Its own name leads to where the port mapper listens.
+    place 644 root:root /etc/rabbitmq/erl_inetrc <<'END'
+{host, {127,0,0,1}, ["broker1"]}.
+{lookup, [file, native]}.
 END
     place 640 root:rabbitmq /etc/rabbitmq/rabbitmq.conf <<'END'
 listeners.tcp = none
