@@ -55,7 +55,7 @@ def bars(case: Mapping[str, Any], top: float) -> tuple[list[str], float]:
     for place, (name, found) in enumerate(shown):
         y, width = top + place * ROW, max(1.0, (WIDTH - LEFT - RIGHT) * found.median / largest)
         drawn.append(text(LEFT - 8, y + 14, name, "", "end"))
-        kind = "s0" if place == 0 else "s1"
+        kind = "s0" if place == 0 or name.startswith("ours") else "s1"
         drawn.append(f'<rect x="{LEFT}" y="{y + 3:g}" width="{width:.1f}" height="{ROW - 6}" class="{kind}"/>')
         drawn.append(text(LEFT + width + 6, y + 14, f"{results.number(found.median)} {case['unit']}", "quiet"))
     return drawn, top + len(shown) * ROW + GAP
@@ -83,14 +83,14 @@ def lines(found: Mapping[str, list[tuple[int, float]]], top: float) -> tuple[lis
         return [], top
     most = max(size for points in found.values() for size, _seconds in points)
     largest = max(seconds for points in found.values() for _size, seconds in points) or 1
-    left, right = 50, 190
-    bottom = top + ROW + PLOT
+    left, right = 50, 240
+    bottom = top + 2 * ROW + PLOT
 
     def at(size: float, seconds: float) -> tuple[float, float]:
         return left + (WIDTH - left - right) * size / most, bottom - PLOT * seconds / largest
 
     drawn = [text(0, top + 14, "Seconds by the number of worker hosts", "head")]
-    drawn.append(f'<path d="M{left} {top + ROW:g}V{bottom:g}H{WIDTH - right}" fill="none" class="axis"/>')
+    drawn.append(f'<path d="M{left} {bottom - PLOT:g}V{bottom:g}H{WIDTH - right}" fill="none" class="axis"/>')
     for seconds in (0, largest / 2, largest):
         drawn.append(text(left - 6, at(0, seconds)[1] + 4, f"{seconds:.0f}", "quiet", "end"))
     for size in sorted({size for points in found.values() for size, _seconds in points}):
