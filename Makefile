@@ -10,7 +10,7 @@ export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_SSH_CONTROL_PATH_DIR := $(CURDIR)/.ansible/cp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down lint unit sanity scenario test lock pictures docs galaxy
+.PHONY: help setup demo demo-down lint unit sanity scenario test bench lock pictures docs galaxy
 
 help: ## Explain the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -31,7 +31,7 @@ lint: setup ## ansible-lint (production), yamllint, ruff, mypy
 	yamllint --strict .
 	ruff check .
 	ruff format --check .
-	mypy tools
+	mypy tools bench
 	mypy .collections/ansible_collections/taskfleet/celery_cluster/plugins
 
 # Four at once on two cores: most of the time they wait for processes of theirs. The tests of a file stay together.
@@ -49,6 +49,10 @@ scenario: setup ## One molecule scenario: make scenario S=debian13
 
 test: setup ## Everything: lint, unit, sanity and all scenarios (THOROUGH=1: also what takes longest)
 	@$(BIN)/python tools/test.py
+
+bench: setup ## Measure: print the table, fill docs/performance.md (PARTS="site scale" for some of it; an hour for all)
+	@$(BIN)/python tools/images.py debian12
+	@$(BIN)/python bench/run.py $(PARTS)
 
 pictures: setup ## Photograph Flower, the status and the plan of the scenario operations into docs/ (needs Chromium)
 	@$(BIN)/python tools/pictures.py

@@ -1,24 +1,21 @@
 """A deploy of one changed file in a large tree to two hosts, beside the bare rsync of the same tree.
 
-Makes the containers of the scenario `deploy`, measures, prints a table, writes .cache/bench/deploy.json, and removes
-them. From the root of a checkout after `make setup`:
-    .venv/bin/python bench/deploy.py [--files N] [--megabytes N] [--rounds N]
+Part `deploy`: makes the containers of the scenario `deploy`, measures, and removes them.
+    bench/deploy.py [--files N] [--megabytes N] [--rounds N]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
+import results
 from common import CACHE, CHECKOUT, UserError, main, run, say
 from process import logged, tail, termination_as_exit, tools_environment
 
@@ -26,7 +23,9 @@ SCENARIO = "deploy"
 SOURCE, WORKERS = "core1", ("worker1", "worker2")
 NAME, ROOT, TREE = "ledger", "/opt/ledger", "/srv/ledger"
 LOG = CACHE / "logs" / "bench-deploy.log"
-RESULT = CACHE / "bench" / "deploy.json"
+BARE, DEPLOY, START = "bare rsync", "deploy.yml", "worker start"
+#: What the goal speaks of: a worker starts as long as its application imports.
+OURS = "deploy.yml without worker start"
 # Random content: neither rsync nor a file system makes less of it.
 FILL = """
 import os, pathlib, sys
@@ -102,43 +101,40 @@ def worker_start() -> float:
 
 
 def measured(rounds: int) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {"bare rsync": [], "deploy.yml": [], "worker start": []}
+    found: dict[str, list[float]] = {OURS: [], BARE: [], DEPLOY: [], START: []}
     # What the first one copies.
     bare()
     for _round in range(rounds):
-        found["deploy.yml"].append(deploy())
-        found["worker start"].append(worker_start())
+        found[DEPLOY].append(deploy())
+        found[START].append(worker_start())
+        found[OURS].append(found[DEPLOY][-1] - found[START][-1])
         # Once more what has just changed, against the release before.
         on(SOURCE, "sh", "-c", f"date +'# %s.%N' >> {TREE}/ledger/edition.py")
-        found["bare rsync"].append(bare())
+        found[BARE].append(bare())
     return found
 
 
-def told(tree: str, found: dict[str, list[float]]) -> dict[str, float]:
-    median = {what: statistics.median(seconds) for what, seconds in found.items()}
-    median["ratio"] = (median["deploy.yml"] - median["worker start"]) / median["bare rsync"]
-    for what, seconds in found.items():
-        say(f"{tree:<28} {what:<14} {median[what]:8.1f} s   ({min(seconds):.1f} to {max(seconds):.1f})")
-    say(f"{tree:<28} {'ratio':<14} {median['ratio']:8.1f}     (without worker start / bare; goal 2)")
-    return median
+def case(tree: str, found: dict[str, list[float]], limit: float | None) -> dict[str, Any]:
+    figures = {what: [round(value, 3) for value in seconds] for what, seconds in found.items()}
+    goals = [{"figure": OURS, "against": BARE, "at_most": limit}] if limit else []
+    return {"case": f"one changed file, {tree}", "unit": "s", "figures": figures, "goals": goals, "note": "two hosts"}
 
 
 def benchmark(files: int, megabytes: int, rounds: int) -> None:
     LOG.unlink(missing_ok=True)
+    facts, cases = results.machine(), []
     try:
         logged_or_refused("molecule", "create", "-s", SCENARIO)
         logged_or_refused("molecule", "converge", "-s", SCENARIO)
-        small = told("the application alone", measured(rounds))
+        cases.append(case("the application alone", measured(rounds), None))
         size = megabytes * 1_000_000 // files
         on(SOURCE, "python3", "-c", FILL, str(files), str(size), f"{TREE}/assets")
         say(f"first deploy of {files} files, {megabytes} MB: {deploy():.1f} s")
-        large = told(f"{files} files, {megabytes} MB", measured(rounds))
+        cases.append(case(f"{files:,} files, {megabytes} MB", measured(rounds), 2))
     finally:
         logged(["molecule", "destroy", "-s", SCENARIO], LOG, env=tools_environment())
-    machine = {"processors": os.cpu_count(), "system": platform.platform(), "load": os.getloadavg()}
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    given = {"files": files, "megabytes": megabytes, "rounds": rounds}
-    RESULT.write_text(json.dumps({**given, "machine": machine, "small": small, "large": large}, indent=2) + "\n")
+    results.write("deploy", cases, facts)
+    say(results.table(cases))
 
 
 def command() -> None:

@@ -63,7 +63,7 @@ def copy_pages(source: Path, target: Path) -> list[str]:
     for name in names:
         text = (source / f"{name}.md").read_text(encoding="utf-8")
         (target / f"{name}.md").write_text(text.replace("](../", f"]({REPOSITORY}/"), encoding="utf-8")
-    for picture in source.glob("*.png"):
+    for picture in (*source.glob("*.png"), *source.glob("*.svg")):
         shutil.copy2(picture, target)
     return [name for name in FIRST if name in names] + [name for name in names if name not in FIRST]
 
