@@ -111,17 +111,12 @@ DRIFTS = {
         "/worker-text.env is gone",
         "sha256sum /opt/fileshelf/config/current/worker-text.env",
     ),
-    "code": Drift(
-        "worker1",
-        f"cp -p {CODE} /root/kept.py; echo '# by hand' >> {CODE}",
-        "the tree /opt/fileshelf/releases/",
-        undo=f"cat /root/kept.py > {CODE}",
-    ),
+    "code": Drift("worker1", f"echo '# by hand' >> {CODE}", "the tree /opt/fileshelf/releases/", f"sha256sum < {CODE}"),
     "package in the environment": Drift(
         "worker2",
-        f"touch {CURRENT}venv/by-hand",
-        "the tree /opt/fileshelf/releases/",
-        undo=f"rm {CURRENT}venv/by-hand",
+        f"touch $(readlink -f {CURRENT}venv)/by-hand",
+        "the tree /opt/fileshelf/environments/",
+        f"find {CURRENT}venv/ -maxdepth 1 -printf '%f\\n' | sort",
     ),
     # Units.
     "unit": file("worker1", "/etc/systemd/system/fileshelf-worker-text@.service"),
