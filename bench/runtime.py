@@ -19,6 +19,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
+import containers
+from common import CACHE, CHECKOUT, UserError, main, say
+from process import logged, tail, termination_as_exit, tools_environment
 from runtime_cluster import (
     BROKERS,
     SCENARIO,
@@ -38,10 +41,6 @@ from runtime_cluster import (
     wait_until,
 )
 from runtime_figures import milliseconds, of_numbers, per_second, seconds_after
-
-import containers
-from common import CACHE, CHECKOUT, UserError, main, say
-from process import logged, tail, termination_as_exit, tools_environment
 
 LOG = CACHE / "logs" / "bench-runtime.log"
 RESULT = CACHE / "bench" / "runtime.json"

@@ -11,10 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from common import UserError, run
 from pace.notes import FILE, RECORD
 from runtime_figures import Record
-
-from common import UserError, run
 
 SCENARIO, NAME = "broker_cluster", "ledger"
 BROKERS, WORKERS, SUBMITTER = ("broker1", "broker2", "broker3"), ("worker1", "worker2"), "app1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from celery import shared_task
+from celery import shared_task  # type: ignore[import-untyped]
 
 from pace.notes import FILE, RECORD
 
@@ -16,7 +16,7 @@ class Kept:
     descriptor = -1
 
 
-@shared_task(name="pace.note", acks_late=True, reject_on_worker_lost=True, ignore_result=True)
+@shared_task(name="pace.note", acks_late=True, reject_on_worker_lost=True, ignore_result=True)  # type: ignore[untyped-decorator]
 def note(number: int, sent: float) -> None:
     began = time.time()
     if Kept.descriptor < 0:

@@ -8,12 +8,12 @@ import os
 import sys
 
 import pytest
+
 import runtime
+from common import UserError
 from pace import records, settings
 from pace.notes import FILE, RECORD
 from runtime_figures import milliseconds, of_numbers, per_second, seconds_after
-
-from common import UserError
 
 PLAIN = {"user": "bench", "password": "a/b", "vhost": "bench", "port": 5672, "settings": {"imports": ["pace.tasks"]}}
 
