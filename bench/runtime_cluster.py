@@ -192,6 +192,7 @@ class Fleet:
         self.kind, self.vhost, self.plain = kind, vhost, plain
         self.directory = str(directory)
         self.workers = list(WORKERS)
+        self.processes: dict[str, int] = {}
         self.next = 0
 
     def numbers(self, count: int) -> int:
@@ -225,6 +226,11 @@ class Fleet:
         """Until so many tasks were executed since the records were read."""
         wait_until(lambda: self.executed() >= count, f"{self.kind}: {count} tasks executed", 900, every=2)
 
+    def end(self) -> None:
+        """What was started by hand is ended by hand."""
+        for host, process in self.processes.items():
+            on(host, "sh", "-c", f"kill {process}")
+
 
 def units() -> Fleet:
     return Fleet("ours", NAME, Path(STATE, "worker-default"), None)
@@ -235,5 +241,6 @@ def started_by_hand(plain: dict[str, Any]) -> Fleet:
     fleet = Fleet("plain", VHOST, Path(STATE, "bench"), plain)
     arguments = ["-A", APP, "worker", "--loglevel", "INFO", "--concurrency", str(CONCURRENCY)]
     given = {"plain": plain, "arguments": arguments, "directory": fleet.directory}
-    everywhere(lambda host: pace(host, "worker", "hand_start", **given), fleet.workers)
+    found = everywhere(lambda host: pace(host, "worker", "hand_start", **given), fleet.workers)
+    fleet.processes = dict(zip(fleet.workers, found, strict=True))
     return fleet
