@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
 import tempfile
 import time
@@ -127,34 +128,28 @@ def offer_plaintext() -> dict[str, Any]:
     }
 
 
-def listed(vhost: str, what: str, *columns: str) -> list[list[str]]:
-    """Rows with a value in every column: a classic queue has no leader."""
-    # As text: rabbitmqctl cannot write the process ids of consumers as JSON, and does not say so.
-    text = on(BROKERS[0], "rabbitmqctl", "-q", "--no-table-headers", "-p", vhost, what, *columns)
-    rows = [line.split("\t") for line in text.splitlines()]
-    return [row for row in rows if len(row) == len(columns) and all(row)]
+# Evaluated on a broker: the listings of rabbitmqctl wait for ever for the rows of other brokers, which send them
+# straight to the command, and the cluster's settings forbid that to listen.
+LOOKUP = '{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>)), '
+MEMBERS = "{Name, _} = amqqueue:get_pid(Q), {ok, _, {_, Node} = Leader} = ra:members({Name, node()}), "
 
 
-def leader(vhost: str) -> str:
-    """The broker through which every message of the queue goes."""
-    for name, node in listed(vhost, "list_queues", "name", "leader"):
-        if name == QUEUE:
-            return node.partition("@")[2]
-    raise UserError(f"there is no queue {QUEUE} in the vhost {vhost}")
+def of_queue(vhost: str, expression: str) -> str:
+    return evaluate(BROKERS[0], f"{LOOKUP.format(vhost=vhost, queue=QUEUE)}{expression}.")
+
+
+def nodes(text: str) -> list[str]:
+    """The brokers in a term that Erlang wrote."""
+    return re.findall(r"rabbit@([a-z0-9]+)", text)
 
 
 def lead(vhost: str, wanted: str) -> None:
-    """Make this broker the leader of the queue."""
-    move = (
-        f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{vhost}">>, queue, <<"{QUEUE}">>)), '
-        "{Name, _} = amqqueue:get_pid(Q), {ok, _, Leader} = ra:members({Name, node()}), "
-        f"ra:transfer_leadership(Leader, {{Name, 'rabbit@{wanted}'}})."
-    )
+    """Make this broker the one through which every message of the queue goes."""
 
     def moved() -> bool:
-        if leader(vhost) == wanted:
+        if nodes(of_queue(vhost, f"{MEMBERS}Node")) == [wanted]:
             return True
-        evaluate(BROKERS[0], move)
+        of_queue(vhost, f"{MEMBERS}ra:transfer_leadership(Leader, {{Name, 'rabbit@{wanted}'}})")
         return False
 
     wait_until(moved, f"{wanted} leads the queue of {vhost}")
@@ -162,8 +157,7 @@ def lead(vhost: str, wanted: str) -> None:
 
 def consumed_at(vhost: str) -> list[str]:
     """The broker of each consumer of the queue."""
-    found = listed(vhost, "list_consumers", "queue_name", "channel_pid")
-    return [pid.partition("@")[2].partition(".")[0] for queue, pid in found if queue == QUEUE]
+    return nodes(of_queue(vhost, "[node(element(1, Consumer)) || Consumer <- rabbit_amqqueue:consumers(Q)]"))
 
 
 def is_whole() -> bool:
