@@ -81,7 +81,8 @@ class Way:
             "FLOOR_INDEX": str(index["code_index_url"]),
         }
         work = str(self.cluster.directory / "floor")
-        argv = [str(BENCH / "floor" / "floor.sh"), self.cluster.container(""), work, SOURCE, *(workers or WORKERS)]
+        script = str(BENCH / "floor" / "floor.sh")
+        argv = ["bash", script, self.cluster.container(""), work, SOURCE, *(workers or WORKERS)]
         return self.cluster.logged(argv, env={**os.environ, **more})
 
     def prove(self) -> None:

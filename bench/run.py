@@ -15,7 +15,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 import chart
-
 import results
 from common import CACHE, CHECKOUT, UserError, main, say
 from process import clock, logged, tail, termination_as_exit, tools_environment

@@ -1,4 +1,3 @@
-#!/bin/bash
 # The reference cluster by hand, as fast as a shell gets it: every host in the background, waiting only for what it needs.
 # It is what site.yml's first run is measured against, and no part of the collection. bench/README.md says what it reaches.
 #   floor.sh PREFIX WORK SOURCE WORKER...      PREFIX: of the containers' names; WORK: a directory of this run's own;

@@ -124,7 +124,7 @@ class Environments:
 
     def _interpreter(self, python: str) -> list[Any]:
         try:
-            return interpreter(lambda argv: self._run(argv), python)
+            return interpreter(self._run, python)
         except ValueError as error:
             raise PackagesError(str(error)) from error
 

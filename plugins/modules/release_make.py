@@ -77,7 +77,7 @@ options:
   packages:
     description: What the environment is made of.
     type: dict
-    options:
+    suboptions:
       python:
         description: The interpreter.
         type: path

@@ -168,7 +168,8 @@ class Held(NamedTuple):
 
 PERMISSIONS = "rabbitmqctl -q list_permissions -p fileshelf --no-table-headers"
 POLICIES = "rabbitmqctl -q list_policies -p fileshelf --no-table-headers"
-QUEUES = "rabbitmqctl -q list_queues -p fileshelf name arguments --no-table-headers | sort"
+# Those that last: Flower's and the workers' own come and go.
+QUEUES = "rabbitmqctl -q list_queues -p fileshelf name durable arguments --no-table-headers | grep -w true | sort"
 SQL = "runuser -u postgres -- psql -qAt fileshelf -c"
 HELD = {
     "permission": Held(
@@ -193,8 +194,8 @@ HELD = {
         f"{SQL} 'GRANT CONNECT ON DATABASE fileshelf TO fileshelf'",
         "what the database holds or whom it lets in would change",
     ),
-    # Last: nothing but a run makes it again.
-    "queue": Held("broker1", QUEUES, "rabbitmqctl -q delete_queue -p fileshelf reports", "true"),
+    # Last: nothing but a run makes it again. A worker makes its own queues again at once.
+    "queue": Held("broker1", QUEUES, "rabbitmqctl -q delete_queue -p fileshelf fileshelf.dead", "true"),
 }
 
 
