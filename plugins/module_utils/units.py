@@ -21,6 +21,8 @@ STARTING = ("activating",)
 ENABLED = ("enabled", "enabled-runtime")
 # Units without [Install] section cannot be enabled; something else starts them.
 NOT_ENABLEABLE = ("static", "generated", "transient", "alias")
+# What systemd may say of a file that it missed, or could not read, before this run placed it.
+OUTDATED = ("not-found", "bad-setting", "error")
 PROPERTIES = (
     "Id",
     "LoadState",
@@ -599,7 +601,7 @@ def settle(
     before = systemctl.read(wanted, owned, target)
     fresh = before
     needs_reload = any(unit.reload for unit in before.values()) or any(
-        before[want.name].load == "not-found" for want in wanted
+        before[want.name].load in OUTDATED for want in wanted
     )
     if needs_reload and not check:
         systemctl.reload()

@@ -145,9 +145,9 @@ DRIFTS = {
         "worker2",
         "cp -r /opt/fileshelf/config/$(readlink /opt/fileshelf/config/current) /opt/fileshelf/config/releases/byhand;"
         " ln -s $(basename $(readlink /opt/fileshelf/current)) /opt/fileshelf/releases/byhand;"
-        " systemctl start fileshelf-worker-text@byhand.service",
-        "the unit fileshelf-worker-text@byhand.service is new",
-        "systemctl is-active fileshelf-worker-text@byhand.service | grep -c '^active'",
+        " systemctl start fileshelf-worker-intake@byhand.service",
+        "the unit fileshelf-worker-intake@byhand.service is new",
+        "systemctl is-active fileshelf-worker-intake@byhand.service | grep -c '^active'",
         undo="rm -rf /opt/fileshelf/config/releases/byhand /opt/fileshelf/releases/byhand",
     ),
     # Flower's page.

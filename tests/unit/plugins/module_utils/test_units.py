@@ -315,6 +315,7 @@ class FakeSystemd:
         self.hanging: set[str] = set()  # never become active
         self.busy: set[str] = set()  # have a task that never ends
         self.changed: set[str] = set()  # NeedDaemonReload
+        self.load: dict[str, str] = {}  # LoadState, until the next reload
         self.simple: set[str] = set()
         self.calls: list[str] = []
         self.clock = 1000.0
@@ -361,6 +362,7 @@ class FakeSystemd:
 
     def do_daemon_reload(self, names, arguments) -> Outcome:
         self.changed.clear()
+        self.load.clear()
         self.templates |= self.on_disk
         return Outcome(0)
 
@@ -378,8 +380,9 @@ class FakeSystemd:
             seconds = int(unit["started"])
             at = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
             enabled = "enabled" if self.link(name).exists() else "disabled"
+            load = self.load.get(name, "loaded" if self.has_file(name) else "not-found")
             blocks.append(
-                f"Id={name}\nLoadState={'loaded' if self.has_file(name) else 'not-found'}\n"
+                f"Id={name}\nLoadState={load}\n"
                 f"ActiveState={unit['active']}\nSubState={unit['sub']}\n"
                 f"UnitFileState={enabled if self.has_file(name) else ''}\n"
                 f"NeedDaemonReload={'yes' if name in self.changed else 'no'}\nFragmentPath=\nDropInPaths=\n"
@@ -497,6 +500,15 @@ class TestRunner:
         host.changed.add(A1)
         converge(host, Wanted(A1))
         assert host.writes() == ["daemon-reload", f"restart -- {A1}"]
+        assert converge(host, Wanted(A1))[0] == []
+
+    @pytest.mark.parametrize("load", ["error", "bad-setting"])
+    def test_a_file_that_could_not_be_read_before_is_read_again(self, host: FakeSystemd, load: str) -> None:
+        # Somebody removed it under a running service and reloaded; then the role placed it again.
+        host.boot(A1)
+        host.load[A1] = load
+        converge(host, Wanted(A1))
+        assert host.writes()[:1] == ["daemon-reload"]
         assert converge(host, Wanted(A1))[0] == []
 
     def test_a_stale_process_restarts_once(self, host: FakeSystemd, tmp_path: Path) -> None:
