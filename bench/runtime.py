@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 import containers
+import results
 from common import CACHE, CHECKOUT, UserError, main, say
 from process import logged, tail, termination_as_exit, tools_environment
 from runtime_cluster import (
@@ -43,7 +42,6 @@ from runtime_cluster import (
 from runtime_figures import milliseconds, of_numbers, per_second, seconds_after
 
 LOG = CACHE / "logs" / "bench-runtime.log"
-RESULT = CACHE / "bench" / "runtime.json"
 Figures = dict[str, list[float]]
 
 SAME = (
@@ -183,6 +181,7 @@ def cases(found: dict[str, Figures], seconds: list[float], tasks: int) -> list[d
 
 def benchmark(tasks: int, rounds: int, kills: int) -> None:
     LOG.unlink(missing_ok=True)
+    facts = results.machine()
     try:
         make()
         ours, plain = units(), started_by_hand(offer_plaintext())
@@ -200,9 +199,7 @@ def benchmark(tasks: int, rounds: int, kills: int) -> None:
         median = {kind: statistics.median(values) for kind, values in figures.items()}
         ratio = median["ours"] / median["plain"]
         say(f"{name:<8} ours {median['ours']:8.1f} plain {median['plain']:8.1f} ratio {ratio:.2f}")
-    machine = {"processors": os.cpu_count(), "system": platform.platform(), "load": os.getloadavg()}
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({"machine": machine, "cases": cases(found, seconds, tasks)}, indent=2) + "\n")
+    results.write("runtime", cases(found, seconds, tasks), facts)
 
 
 def command() -> None:
