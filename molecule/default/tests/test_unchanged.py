@@ -252,6 +252,7 @@ def test_nothing_changed_is_quick(on, playbook, whole):
     assert on("worker1").run(f"stat -c %i {RECEIPT}").stdout == before
 
 
+@pytest.mark.thorough
 def test_a_part_looks_at_the_hosts_of_its_limit(playbook, whole):
     done = playbook(*LOOKS, "--limit", "broker1,db1,app1,worker1")
     assert decision(done) == NOTHING
@@ -275,6 +276,7 @@ def test_another_inventory_or_an_old_receipt_is_seen(playbook, whole, arguments,
     assert text.startswith(EVERYTHING) and said in text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("host", "breaks", "mends", "said"),
     [
@@ -308,6 +310,7 @@ def test_a_secret_that_is_gone_is_seen(playbook, whole):
     assert "ca/ca.pem has changed" in text
 
 
+@pytest.mark.thorough
 def test_a_broker_that_is_down_is_a_reason_and_no_failure(on, playbook, whole):
     assert on("broker1").run("systemctl stop rabbitmq-server").rc == 0
     try:
