@@ -126,12 +126,18 @@ class Browser:
 
 def end(process: subprocess.Popen[bytes], home: Path) -> None:
     """Wait until the browser, whose pipe is closed, has ended with its helpers; kill those that do not."""
-    deadline = time.monotonic() + END_SECONDS
-    while (process.poll() is None or processes(home, process.pid)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+
+    def wait() -> None:
+        deadline = time.monotonic() + END_SECONDS
+        while (process.poll() is None or processes(home, process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    wait()
     for pid in processes(home, process.pid):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    # Who is killed is not gone at once.
+    wait()
     process.wait()
 
 
