@@ -49,6 +49,8 @@ LOOP_TICK = 5.0
 # The loop may wait for others: to store the result of a killed task while the database is away (WORKER_DEFAULTS), or
 # for a broker whose disk is full to confirm an event. A restart would help neither, and end every running task.
 LOOP_WAITS = 1800.0
+# How long a worker that was told to stop goes on until its children have told what they began.
+HAND_OVER = 5.0
 # A fault that returns with every pulse is not told with every pulse.
 REPEATED = 300.0
 
@@ -146,6 +148,7 @@ class State:
         self.loop_thread = None  # None: nobody watches the loop
         self.loop_ticked = 0.0
         self.loop_timer = None
+        self.hand_over_until = None
         self.refused = set()
 
     def setting(self, name, default=""):
@@ -526,6 +529,40 @@ def watch_loop(consumer, hub):
         state.loop_timer = hub.call_repeatedly(LOOP_TICK, tick)
         state.loop_ticked = time.monotonic()
         state.loop_thread = threading.get_ident()
+        if pool == "celery.concurrency.prefork":
+            delay_shutdown(consumer)
+
+
+def delay_shutdown(consumer):
+    """Celery forgets, at a warm stop, what a child has but has not been heard to begin (AsynPool.flush). The child runs
+    it all the same, and the broker delivers it again: so the loop turns on until every child was heard."""
+    from celery.worker import state as worker_state
+
+    plain = getattr(worker_state.maybe_shutdown, "plain", worker_state.maybe_shutdown)
+
+    def maybe_shutdown():
+        if not is_handing_over(consumer):
+            plain()
+
+    maybe_shutdown.plain = plain
+    worker_state.maybe_shutdown = maybe_shutdown
+
+
+@guarded
+def is_handing_over(consumer):
+    from celery.worker import state as worker_state
+
+    def is_set(flag):
+        return flag is not None and flag is not False  # 0 is an exit code
+
+    if not is_set(worker_state.should_stop) or is_set(worker_state.should_terminate):
+        return False
+    now = time.monotonic()
+    if state.hand_over_until is None:
+        state.hand_over_until = now + HAND_OVER
+        consumer.task_consumer.cancel()
+    jobs = list(consumer.pool._pool._cache.values())
+    return now < state.hand_over_until and any(job._scheduled_for and not job._accepted for job in jobs)
 
 
 @guarded

@@ -122,8 +122,11 @@ def load_agent(
 ) -> Iterator[Callable[..., ModuleType]]:
     from celery import signals
     from celery.events.event import event_exchange
+    from celery.worker import state as worker_state
     from celery.worker.consumer.delayed_delivery import DelayedDelivery
 
+    # What the agent replaces is given back.
+    monkeypatch.setattr(worker_state, "maybe_shutdown", worker_state.maybe_shutdown)
     monkeypatch.setattr(DelayedDelivery, "_validate_broker_urls", DelayedDelivery._validate_broker_urls)
     names = [name for name in signals.__all__ if hasattr(getattr(signals, name), "receivers")]
     receivers = {name: list(getattr(signals, name).receivers) for name in names}
