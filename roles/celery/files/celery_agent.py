@@ -149,6 +149,7 @@ class State:
         self.loop_ticked = 0.0
         self.loop_timer = None
         self.hand_over_until = None
+        self.maybe_shutdown = None  # Celery's own
         self.refused = set()
 
     def setting(self, name, default=""):
@@ -533,19 +534,16 @@ def watch_loop(consumer, hub):
             delay_shutdown(consumer)
 
 
+@guarded
 def delay_shutdown(consumer):
     """Celery forgets, at a warm stop, what a child has but has not been heard to begin (AsynPool.flush). The child runs
     it all the same, and the broker delivers it again: so the loop turns on until every child was heard."""
     from celery.worker import state as worker_state
 
-    plain = getattr(worker_state.maybe_shutdown, "plain", worker_state.maybe_shutdown)
-
-    def maybe_shutdown():
-        if not is_handing_over(consumer):
-            plain()
-
-    maybe_shutdown.plain = plain
-    worker_state.maybe_shutdown = maybe_shutdown
+    if state.maybe_shutdown is None:
+        state.maybe_shutdown = worker_state.maybe_shutdown
+    # Nothing but these two: a fault between them would end the worker, or keep it from ending.
+    worker_state.maybe_shutdown = lambda: is_handing_over(consumer) or state.maybe_shutdown()
 
 
 @guarded
