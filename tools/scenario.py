@@ -5,12 +5,17 @@ The log is kept; on failure the logs of all hosts are collected before the conta
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import containers
 from common import CACHE, CHECKOUT, UserError, main, say
 from process import logged, termination_as_exit, tools_environment
+
+# Enough to see the reason; the rest is in the log.
+MOST_ERRORS = 40
+LONGEST_LINE = 300
 
 
 def names() -> list[str]:
@@ -22,6 +27,17 @@ def failures(progress: Path) -> list[str]:
     lines = progress.read_text(encoding="utf-8").splitlines() if progress.exists() else []
     first = next((number for number, line in enumerate(lines) if "  FAILED  " in line), len(lines))
     return lines[first:]
+
+
+def tests_that_failed(log: Path) -> list[str]:
+    """What pytest says of its failures: the lines of each error (those with `E`), then its summary, a line per test."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    summary = next((number for number, line in enumerate(lines) if "short test summary info" in line), None)
+    if summary is None:
+        return []
+    end = next((number for number in range(summary + 1, len(lines)) if lines[number].startswith("==")), len(lines))
+    errors = [line for line in lines[:summary] if re.match(r"E  |_{3,} .+ _{3,}$", line)]
+    return [line[:LONGEST_LINE] for line in (*errors[-MOST_ERRORS:], *lines[summary + 1 : end])]
 
 
 class Echo:
@@ -66,7 +82,8 @@ def scenario(name: str, *, quiet: bool) -> None:
         if not molecule("destroy", log=logs["cleanup.log"]):
             containers.remove(name)
     if not passed:
-        for line in failures(logs["progress"]):
+        # Tests also run playbooks that must fail: the progress tells the reason only when no test failed.
+        for line in tests_that_failed(log) or failures(logs["progress"]):
             say(line)
         hosts = f"; logs of all hosts: {folder}" if folder else ""
         raise UserError(f"the scenario {name} failed{hosts}; full output: {log}")

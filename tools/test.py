@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import scenario
@@ -19,6 +20,7 @@ AT_ONCE = 2
 # The longest ones begin, so that none of them is left over for the end; what is not named here comes last.
 LONGEST_FIRST = ("broker_cluster", "database", "deploy", "operations", "default")
 TAIL_LINES = 60
+LAST_LINES = 25
 # Everything within an hour on two cores. A scenario that is run by itself, or THOROUGH=1, leaves nothing out.
 IS_THOROUGH = bool(os.environ.get("THOROUGH"))
 LEFT_OUT = {} if IS_THOROUGH else {"PYTEST_ADDOPTS": "-m 'not thorough'"}
@@ -42,6 +44,10 @@ def turn(name: str) -> int:
     return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
+def log_of(name: str) -> Path:
+    return CACHE / "logs" / f"test-{name.replace(' ', '-')}.log"
+
+
 class Stopped(BaseException):
     """This run was told to end: whatever runs now is ended, and its containers are removed."""
 
@@ -56,9 +62,12 @@ class Runner:
         if self.stopping.is_set():
             raise Stopped
 
+    def failed(self) -> list[str]:
+        return [name for name, passed in self.results.items() if not passed]
+
     def run(self, step: Step) -> None:
         self.go_on()
-        log = CACHE / "logs" / f"test-{step.name.replace(' ', '-')}.log"
+        log = log_of(step.name)
         log.unlink(missing_ok=True)
         begun = time.monotonic()
         passed = logged(step.argv, log, env=tools_environment(LEFT_OUT), meanwhile=self.go_on) == 0
@@ -88,9 +97,12 @@ def command() -> None:
         for step in PREPARATION:
             runner.run(step)
         runner.run_side_by_side(CHECKS + [of_scenario(name) for name in sorted(names, key=turn)])
-    failed = sum(not passed for passed in runner.results.values())
+    # Once more and last, where somebody looks who sees only the end of the output.
+    for name in runner.failed():
+        say(f"--- {name} failed:\n{tail(log_of(name), LAST_LINES)}")
     if not IS_THOROUGH:
         say("left out: what is marked thorough (make test THOROUGH=1)")
+    failed = len(runner.failed())
     say(f"{len(runner.results) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 

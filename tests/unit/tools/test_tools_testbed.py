@@ -90,6 +90,21 @@ def test_a_failed_scenario_says_what_failed(tmp_path: Path) -> None:
     assert scenario.failures(progress) == ["00:01  FAILED  db1: Start", "         no space"]
 
 
+def test_the_tests_that_failed_are_told_with_their_errors(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert scenario.tests_that_failed(log) == []
+    log.write_text("PLAY [x]\nfatal: no\n", encoding="utf-8")
+    assert scenario.tests_that_failed(log) == []
+    long = "E   " + "x" * 1000
+    log.write_text(
+        f"____ test_a ____\n    assert 1 == 2\nE   assert 1 == 2\n{long}\n== short test summary info ==\n"
+        "FAILED t.py::test_a - assert 1 == 2\n== 1 failed in 2 s ==\nCRITICAL Verifier\n",
+        encoding="utf-8",
+    )
+    said = scenario.tests_that_failed(log)
+    assert said == ["____ test_a ____", "E   assert 1 == 2", long[:300], "FAILED t.py::test_a - assert 1 == 2"]
+
+
 def test_a_failed_step_is_counted_and_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
