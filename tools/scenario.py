@@ -13,8 +13,8 @@ import containers
 from common import CACHE, CHECKOUT, UserError, main, say
 from process import logged, termination_as_exit, tools_environment
 
-# Enough to see the reason; the rest is in the log.
-MOST_ERRORS = 40
+# Enough lines for each test to see the reason; the rest is in the log.
+MOST_ERRORS = 6
 LONGEST_LINE = 300
 
 
@@ -36,8 +36,18 @@ def tests_that_failed(log: Path) -> list[str]:
     if summary is None:
         return []
     end = next((number for number in range(summary + 1, len(lines)) if lines[number].startswith("==")), len(lines))
-    errors = [line for line in lines[:summary] if re.match(r"E  |_{3,} .+ _{3,}$", line)]
-    return [line[:LONGEST_LINE] for line in (*errors[-MOST_ERRORS:], *lines[summary + 1 : end])]
+    errors: list[str] = []
+    of_this_test = 0
+    for line in lines[:summary]:
+        if re.match(r"_{3,} .+ _{3,}$", line):
+            of_this_test = 0
+        elif re.match(r"E  ", line):
+            of_this_test += 1
+        else:
+            continue
+        if of_this_test <= MOST_ERRORS:
+            errors.append(line)
+    return [line[:LONGEST_LINE] for line in (*errors, *lines[summary + 1 : end])]
 
 
 class Echo:

@@ -291,9 +291,10 @@ def _make(given: dict[str, Any], directory: Path, ids: tuple[int, int], releases
     try:
         return Environments(given["root"], tools, run, given["known_files"]).provide(given["release"], packages)
     except PackagesError as error:
+        named = list(filter(None, [packages.requirements, packages.extra and "code_extra_packages"]))
         raise ReleaseError(
             f"The packages of release {given['release']} cannot be installed on {given['host']}: {error}. Mend "
-            f"{packages.requirements or 'code_extra_packages'}, or say where the packages are (code_index_url, "
+            f"{' or '.join(named) or 'code_extra_packages'}, or say where the packages are (code_index_url, "
             "celery_extra_trust_anchors) and who may read them (code_index_username). What ran before keeps running."
         ) from error
 

@@ -111,6 +111,13 @@ def test_an_environment_of_the_tree(call, given, tmp_path: Path) -> None:
             {"variables": {"BROKEN": "1"}},
             "The packages of release one cannot be installed on w1: no version of nothing",
         ),
+        (
+            {
+                "variables": {"BROKEN": "1"},
+                "packages": {"python": sys.executable, "way": "requirements", "requirements": "a.lock", "extra": ["b"]},
+            },
+            "Mend a.lock or code_extra_packages, or say where",
+        ),
         ({"environment": "sync"}, "is no Python environment"),
         ({"try_command": ["sh", "-c", "echo KeyError >&2; exit 1"]}, "release one cannot import it on w1: KeyError"),
         ({"try_command": ["sh", "-c", "echo no such release >&2; exit 66"]}, "sh ended with 66: no such release"),
