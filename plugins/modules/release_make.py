@@ -291,7 +291,7 @@ def _make(given: dict[str, Any], directory: Path, ids: tuple[int, int], releases
     try:
         return Environments(given["root"], tools, run, given["known_files"]).provide(given["release"], packages)
     except PackagesError as error:
-        named = list(filter(None, [packages.requirements, packages.extra and "code_extra_packages"]))
+        named = [name for name in (packages.requirements, "code_extra_packages" if packages.extra else "") if name]
         raise ReleaseError(
             f"The packages of release {given['release']} cannot be installed on {given['host']}: {error}. Mend "
             f"{' or '.join(named) or 'code_extra_packages'}, or say where the packages are (code_index_url, "
