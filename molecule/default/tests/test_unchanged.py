@@ -167,8 +167,9 @@ class Held(NamedTuple):
     said: str = "what the brokers hold would change"
 
 
-PERMISSIONS = "rabbitmqctl -q list_permissions -p fileshelf --no-table-headers"
-POLICIES = "rabbitmqctl -q list_policies -p fileshelf --no-table-headers"
+# Sorted: the broker lists in an order that another declaration changes.
+PERMISSIONS = "rabbitmqctl -q list_permissions -p fileshelf --no-table-headers | sort"
+POLICIES = "rabbitmqctl -q list_policies -p fileshelf --no-table-headers | sort"
 # Those that last: Flower's and the workers' own come and go.
 QUEUES = "rabbitmqctl -q list_queues -p fileshelf name durable arguments --no-table-headers | grep -w true | sort"
 SQL = "runuser -u postgres -- psql -qAt fileshelf -c"
