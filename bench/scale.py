@@ -27,6 +27,10 @@ GOAL = 1.2
 #: From 10 to 50 hosts the cost of one more stays what it is: its spread on a machine that shares two processors.
 FLAT = 1.3
 
+#: These take minutes, and are measured once; in full only as far as the line goes on as it began.
+LARGEST_IN_FULL = 25
+ONCE = (FULL, DEPLOY)
+
 
 def growth(seconds: dict[int, list[float]]) -> dict[str, list[float]]:
     """Seconds for each further worker, from one size to the next; one figure for each repetition."""
@@ -43,7 +47,8 @@ def cases(found: dict[str, dict[int, list[float]]]) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = []
     for what, seconds in found.items():
         figures = {f"{size} workers": values for size, values in sorted(seconds.items())}
-        told.append({"case": f"{what}, by workers", "unit": "s", "figures": figures, "goals": [], "note": ""})
+        note = "one repetition" if what in ONCE else ""
+        told.append({"case": f"{what}, by workers", "unit": "s", "figures": figures, "goals": [], "note": note})
     for what, seconds in found.items():
         figures = growth(seconds)
         goals: list[dict[str, Any]] = []
@@ -93,16 +98,13 @@ class Growing:
         say(f"  {size} workers, site.yml: {self.cluster.play('site.yml'):.1f} s")
         # As in the part `site`: a run after the one that grew may still have something to write down.
         self.cluster.play("site.yml")
-        measures = {
-            PING: lambda: self.cluster.play("bench/ping.yml"),
-            NOTHING: lambda: self.cluster.play("site.yml", unchanged=True),
-            FULL: lambda: self.cluster.play("site.yml", *reference.IN_FULL, unchanged=True),
-            # Last: it is a change, after which the next run has something to learn.
-            DEPLOY: self.deploy,
-        }
-        for what, measured in measures.items():
-            for _round in range(self.rounds):
-                self.measure(what, size, measured())
+        for _round in range(self.rounds):
+            self.measure(PING, size, self.cluster.play("bench/ping.yml"))
+            self.measure(NOTHING, size, self.cluster.play("site.yml", unchanged=True))
+        if size <= LARGEST_IN_FULL:
+            self.measure(FULL, size, self.cluster.play("site.yml", *reference.IN_FULL, unchanged=True))
+        # Last: it is a change, after which the next run has something to learn.
+        self.measure(DEPLOY, size, self.deploy())
 
 
 def benchmark(sizes: list[int], rounds: int) -> None:

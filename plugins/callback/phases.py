@@ -12,7 +12,7 @@ short_description: Times the phases of a run and names its slowest tasks
 version_added: 0.1.0
 author: The taskfleet developers (@taskfleet)
 description:
-  - At the end of a run of several plays, prints every play with the time it took, and the ten slowest tasks.
+  - At the end of a run of several plays, prints every play with the time it took, and the slowest tasks.
   - Optionally writes one line into a file when a play starts, and the failing task, its host and its message when
     the run fails. A driver can show these lines while the full output goes to a log.
   - Loads the collection's filters once, before the first task. Without it every task that uses one compiles them anew.
@@ -30,6 +30,17 @@ options:
     ini:
       - section: callback_phases
         key: progress
+  slowest:
+    description:
+      - How many of the slowest tasks are named, one line for each host.
+      - With V(100000) the list is the profile of a run.
+    type: int
+    default: 10
+    env:
+      - name: CELERY_CLUSTER_SLOWEST
+    ini:
+      - section: callback_phases
+        key: slowest
 """
 
 import time
@@ -42,7 +53,6 @@ from ansible.plugins.loader import filter_loader
 
 # Runs of one or two plays are helpers; their recap says enough.
 FEWEST_PLAYS = 3
-SLOWEST = 10
 MESSAGE_LINES = 30
 # One of each file: with it the others of the file, and the model that they use, are loaded.
 FILTERS = ("plan", "rabbitmq_boot_definitions", "survey_needs", "table", "upgrade_problems", "wanted_certificates")
@@ -95,8 +105,8 @@ def phase_report(phases: list[tuple[str, float]]) -> list[str]:
     ]
 
 
-def task_report(tasks: list[TaskTime]) -> list[str]:
-    slowest = sorted(tasks, reverse=True)[:SLOWEST]
+def task_report(tasks: list[TaskTime], most: int) -> list[str]:
+    slowest = sorted(tasks, reverse=True)[:most]
     width = max((len(timed.host) for timed in slowest), default=0)
     return [
         "Slowest tasks",
@@ -180,5 +190,5 @@ class CallbackModule(CallbackBase):
             return
         ends = [*(begun for _name, begun in self._plays[1:]), now]
         phases = [(name, end - begun) for (name, begun), end in zip(self._plays, ends, strict=True)]
-        for line in ["", *phase_report(phases), "", *task_report(self._tasks), ""]:
+        for line in ["", *phase_report(phases), "", *task_report(self._tasks, self.get_option("slowest")), ""]:
             self._display.display(line)

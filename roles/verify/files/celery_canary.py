@@ -155,6 +155,20 @@ def readable(error):
     return f"{type(error).__name__}: {message}"[:500]
 
 
+def keep_connections(backend):
+    """Look at many results over one login.
+
+    Celery's database backend logs in for every single look, unless its process is a fork (SessionManager.get_engine).
+    Until 5.6 the manager is a default argument.
+    """
+    session = getattr(type(backend), "ResultSession", None)
+    for manager in (getattr(backend, "session_manager", None), *(getattr(session, "__defaults__", None) or ())):
+        if hasattr(manager, "forked"):
+            manager.forked = True
+            # A connection that the database has closed meanwhile is noticed before it is used.
+            backend.engine_options.setdefault("pool_pre_ping", True)
+
+
 def problem_of(lane, expectation, answer, nonce, agent, require_tls):
     """What is wrong with an answer of an expected consumer; empty when nothing is."""
     tls = answer.get("tls") or {}
@@ -273,6 +287,7 @@ class Canaries:
         if type(backend).__name__ == "DisabledBackend":
             self.fatal = "no result backend is configured: set CELERY_RESULT_BACKEND"
             return
+        keep_connections(backend)
         # Routes of the application that end in `*` would move the canary to another queue.
         self.router = Router(routes=(), queues=self.app.amqp.queues, create_missing=True, app=self.app)
         self.options = {"serializer": self.agent.accepted_serializer(conf), "ignore_result": False}

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import celery
 import pytest
+import sqlalchemy
 from conftest import SCRIPT
 
 VERIFIED = {"verified": True, "why": ""}
@@ -454,3 +456,45 @@ def test_a_record_that_cannot_be_written_is_told(script: ModuleType, tmp_path: P
     canaries = script.Canaries({"expect": [expect("worker1")], "record": str(tmp_path / "no" / "canary.json")})
     canaries.write_record([])
     assert canaries.report()["notes"][0].startswith("the record cannot be written: FileNotFoundError")
+
+
+class Sessions:
+    """Celery's database backend, as far as connections go: `manager` is where its release keeps the sessions."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        app = celery.Celery(broker="memory://", backend=f"db+sqlite:///{tmp_path / 'results'}")
+        self.opened = 0
+        app.conf.database_engine_callback = self.count
+        self.backend = app.backend
+
+    def count(self, engine: Any) -> None:
+        sqlalchemy.event.listen(engine, "connect", lambda *_: setattr(self, "opened", self.opened + 1))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_many_results_are_looked_at_over_one_login(script: ModuleType, tmp_path: Path, kept: bool) -> None:
+    sessions = Sessions(tmp_path)
+    if kept:
+        script.keep_connections(sessions.backend)
+    before = sessions.opened
+    for number in range(5):
+        assert sessions.backend.get_task_meta(str(number), cache=False)["status"] == "PENDING"
+    # Without it, one login for each look: what this is for.
+    assert sessions.opened - before == (1 if kept else 5)
+
+
+def test_the_manager_of_older_releases_is_found(script: ModuleType) -> None:
+    manager = SimpleNamespace(forked=False)
+
+    def session(self: Any, session_manager: Any = manager) -> None:
+        """As in Celery 5.6."""
+
+    backend = type("Backend", (), {"ResultSession": session, "engine_options": {}})()
+    script.keep_connections(backend)
+    assert manager.forked and backend.engine_options == {"pool_pre_ping": True}
+
+
+def test_another_backend_is_left_alone(script: ModuleType) -> None:
+    backend = SimpleNamespace(always_retry=True)
+    script.keep_connections(backend)
+    assert vars(backend) == {"always_retry": True}

@@ -59,7 +59,7 @@ def test_reports() -> None:
         "  01:06  together",
     ]
     times = [TaskTime(float(number), "db1", f"task {number}") for number in range(12)]
-    lines = task_report(times)
+    lines = task_report(times, 10)
     assert lines[1] == "     11.0 s  db1  task 11"
     assert len(lines) == 11
 
@@ -96,7 +96,7 @@ PLAYBOOK = [
 ]
 
 
-def run_playbook(directory: Path, plays: list[dict[str, object]]) -> tuple[str, str]:
+def run_playbook(directory: Path, plays: list[dict[str, object]], slowest: int = 10) -> tuple[str, str]:
     """What a real run prints, and what it writes as progress."""
     playbook, progress = directory / "play.yml", directory / "progress"
     playbook.write_text(json.dumps(plays), encoding="utf-8")
@@ -105,6 +105,7 @@ def run_playbook(directory: Path, plays: list[dict[str, object]]) -> tuple[str, 
         "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
         "ANSIBLE_HOME": str(directory / "home"),
         "CELERY_CLUSTER_PROGRESS": str(progress),
+        "CELERY_CLUSTER_SLOWEST": str(slowest),
     }
     ansible = Path(sys.executable).with_name("ansible-playbook")
     done = subprocess.run(
@@ -130,6 +131,11 @@ def test_a_real_run_tells_phases_slow_tasks_and_failures(tmp_path: Path) -> None
     assert "was rescued" not in progress
     assert "pw123" not in progress
     assert [line[7:] for line in progress.splitlines()[:3]] == ["First", "Second", "Third"]
+
+
+def test_fewer_slow_tasks_may_be_asked_for(tmp_path: Path) -> None:
+    output, _progress = run_playbook(tmp_path, PLAYBOOK, slowest=1)
+    assert len(output[output.index("Slowest tasks") :].strip().splitlines()) == 2
 
 
 def test_helpers_of_one_play_stay_quiet(tmp_path: Path) -> None:
