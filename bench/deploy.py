@@ -54,7 +54,9 @@ def logged_or_refused(*argv: str) -> float:
 def deploy() -> float:
     """A deploy with one more changed file."""
     on(SOURCE, "sh", "-c", f"date +'# %s.%N' >> {TREE}/ledger/edition.py")
-    (notes,) = (CHECKOUT / ".ansible" / "tmp").glob(f"molecule.*.{SCENARIO}")
+    # A checkout that was moved has molecule's notes of the place before, too.
+    found = (CHECKOUT / ".ansible" / "tmp").glob(f"molecule.*.{SCENARIO}")
+    notes = max(found, key=lambda directory: directory.stat().st_mtime)
     return logged_or_refused("ansible-playbook", "-i", str(notes / "inventory"), "playbooks/deploy.yml")
 
 
