@@ -25,7 +25,7 @@ PICTURE = CHECKOUT / "docs" / "performance.svg"
 BARS, LINES = ("site", "deploy", "runtime"), "scale"
 BY_WORKERS = re.compile(r"(.+), by workers")
 WORKERS = re.compile(r"([0-9]+) workers")
-WIDTH, LEFT, RIGHT, ROW, GAP = 760, 210, 130, 22, 16
+WIDTH, LEFT, RIGHT, ROW, GAP = 790, 240, 130, 22, 16
 PLOT = 220
 #: Of the text and of what is drawn, by day and by night. The first series is ours.
 STYLE = """
