@@ -52,7 +52,7 @@ def cases(found: dict[str, dict[int, list[float]]]) -> list[dict[str, Any]]:
     for what, seconds in found.items():
         figures = growth(seconds)
         goals: list[dict[str, Any]] = []
-        if what in (NOTHING, FULL) and figures:
+        if what == NOTHING and figures:
             goals = [{"figure": step, "against": None, "at_most": GOAL} for step in figures]
             last = list(figures)[-2:]
             if len(last) == 2:
