@@ -98,12 +98,12 @@ def command() -> None:
             runner.run(step)
         runner.run_side_by_side(CHECKS + [of_scenario(name) for name in sorted(names, key=turn)])
     # Once more and last, where somebody looks who sees only the end of the output.
-    for name in runner.failed():
+    failed = runner.failed()
+    for name in failed:
         say(f"--- {name} failed:\n{tail(log_of(name), LAST_LINES)}")
     if not IS_THOROUGH:
         say("left out: what is marked thorough (make test THOROUGH=1)")
-    failed = len(runner.failed())
-    say(f"{len(runner.results) - failed} passed, {failed} failed")
+    say(f"{len(runner.results) - len(failed)} passed, {len(failed)} failed")
     sys.exit(1 if failed else 0)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
+import yaml
 
 RUN = "/srv/shelf-root/bin/celery-run"
 
@@ -311,3 +313,11 @@ def test_the_release(node, release):
     configuration = node.file(path)
     assert configuration.mode == 0o440 and "postgresql://shelf.user:" in configuration.content_string
     assert node.package("tree").is_installed
+
+
+def test_only_the_wanted_uv_is_there(node):
+    defaults = Path(__file__).resolve().parents[3] / "roles" / "code" / "defaults" / "main.yml"
+    wanted = yaml.safe_load(defaults.read_text())["code_uv_version"]
+    # prepare.yml has left another one.
+    assert node.run("ls -A /srv/shelf-root/tools").stdout.split() == [f"uv-{wanted}"]
+    assert node.run(f"/srv/shelf-root/tools/uv-{wanted}/bin/uv --version").stdout.split()[1] == wanted

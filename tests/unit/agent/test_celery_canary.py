@@ -459,7 +459,7 @@ def test_a_record_that_cannot_be_written_is_told(script: ModuleType, tmp_path: P
 
 
 class Sessions:
-    """Celery's database backend, as far as connections go: `manager` is where its release keeps the sessions."""
+    """Celery's own database backend, with its logins counted."""
 
     def __init__(self, tmp_path: Path) -> None:
         app = celery.Celery(broker="memory://", backend=f"db+sqlite:///{tmp_path / 'results'}")
