@@ -137,7 +137,7 @@ class Run:
             if name in variables and not same(variables[name], known.get(name))
         }
         self._is_check = bool(variables.get("ansible_check_mode"))
-        self._options = sorted({*option_names(loader), *self._documented.defaults} - inputs.NOT_COUNTED)
+        self._options = sorted(filter(inputs.counts, {*option_names(loader), *self._documented.defaults}))
 
     def _variables(self, host: str) -> dict[str, Any]:
         return {

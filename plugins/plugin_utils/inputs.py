@@ -26,12 +26,11 @@ OTHER_PATHS: Mapping[str, str] = {
     "celery_secrets_directory": "its files are parts of their own",
     "code_git_cache": "the tree of the revision is a part of its own",
     "code_source_path": "the tree is a part of its own",
-    "status_html": "is written, not read",
-    "status_json": "is written, not read",
-    "verify_report": "is written, not read",
 }
 #: Options that are no part: what a run sets itself, and how long it is believed.
-NOT_COUNTED = frozenset({"celery_receipt_hours", "code_identity", "code_wanted", "verify_hosts"})
+NOT_COUNTED = frozenset({"celery_receipt_hours", "code_identity", "code_wanted"})
+#: Prefixes of the roles that change nothing. What they do is done in every run, or in none.
+LOOKS = ("status_", "verify_")
 #: Prefixes of parts.
 KEPT_FILE = "the file of celery_secrets_directory "
 FOUND = "found "
@@ -67,6 +66,10 @@ class Digests:
 
     def of_directory(self, directory: Path) -> str:
         return self.of([[str(path.relative_to(directory)), self.of_file(path)] for path in files(directory)])
+
+
+def counts(option: str) -> bool:
+    return option not in NOT_COUNTED and not option.startswith(LOOKS)
 
 
 def canonical(value: Any) -> Any:

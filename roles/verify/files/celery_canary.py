@@ -86,8 +86,7 @@ class Lane:
     def __init__(self, queue, expectations):
         self.queue = queue
         self.expectations = expectations
-        # The broker shares a queue out in turn, so twice as many messages as consumers reach them all.
-        self.limit = 2 * len(expectations)
+        self.limit = 0  # how many canaries may be under way
         self.sample = 0  # not 0: so many canaries and no more, and whoever answers is proved
         self.routing_keys = {queue}
         self.unexpected = {}  # (worker, host) -> (task id, seconds)
@@ -230,10 +229,8 @@ class Canaries:
             if one.queue in asked:
                 queues.setdefault(one.queue, []).append(one)
         self.lanes = [Lane(queue, found) for queue, found in queues.items()]
-        if self.overlap:
-            for lane in self.lanes:
-                lane.limit *= 2  # the broker shares a queue out among both releases
-        self.share_out()
+        if self.most and self.most < len(self.lanes):
+            raise ValueError(f"max is {self.most}, and {len(self.lanes)} queues need one canary each")
         self.succeeded = []
         self.sent_ids = []
         self.answers = []
@@ -243,6 +240,7 @@ class Canaries:
         self.fatal = ""
         self.app = None
         self.agent = None
+        self.options = {}  # of every canary
         self.reached = False
         self.round = 0
         self.spent = 0
@@ -253,12 +251,22 @@ class Canaries:
         rounds = self.rounds * (self.deadline + LINGER + self.interval)
         return rounds + GIVE_UP_AFTER + LINGER + (self.expires + GRACE if self.rounds > 1 else 0)
 
+    def set_limits(self):
+        """How many canaries reach all consumers of a queue: the broker shares it out in turn."""
+        found = self.depths(self.lanes)
+        for lane in self.lanes:
+            lane.sample = 0
+            expected = len(lane.expectations)
+            _messages, consumers = found.get(lane.queue, (0, 0))
+            # As many as there are consumers. Where the broker does not say it, or not all are there yet, twice as many
+            # as are expected, and as many again for the release that is to be replaced.
+            lane.limit = consumers if consumers >= expected else 2 * expected * (2 if self.overlap else 1)
+        self.share_out()
+
     def share_out(self):
-        """Each queue gets one canary, then each a second one, until none is left."""
+        """When that is too much, each queue gets one canary, then each a second one, until none is left."""
         if not self.most or sum(lane.limit for lane in self.lanes) <= self.most:
             return
-        if self.most < len(self.lanes):
-            raise ValueError(f"max is {self.most}, and {len(self.lanes)} queues need one canary each")
         left = self.most
         while left:
             for lane in self.lanes:
@@ -387,6 +395,7 @@ class Canaries:
                 lane.begin()
             begun = time.monotonic()
             self.ends = begun + self.deadline
+            self.set_limits()
             self.exchange()
             self.close(time.monotonic() - begun)
         if self.rounds > 1 and self.late:
@@ -484,21 +493,29 @@ class Canaries:
                 self.notes.append("results stay in the result backend until they expire: " + readable(error))
                 return
 
-    def depth(self, lane):
-        """(messages, consumers) as the broker counts them, or None. Whoever may enter the vhost may ask."""
-        if not self.reached or "mandatory" not in self.options:
-            return None
+    def depths(self, lanes):
+        """queue -> (messages, consumers) as the broker counts them. Whoever may enter the vhost may ask."""
+        found = {}
+        if "mandatory" not in self.options:
+            return found
         try:
             with self.app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0)
-                found = connection.default_channel.queue_declare(queue=lane.queue, passive=True)
-                return found.message_count, found.consumer_count
+                self.reached = True
+                for lane in lanes:
+                    try:
+                        with connection.channel() as channel:
+                            told = channel.queue_declare(queue=lane.queue, passive=True)
+                        found[lane.queue] = (told.message_count, told.consumer_count)
+                    except connection.channel_errors:
+                        continue  # no such queue: what is known without it is told
         except Exception:
-            return None  # no such queue, or no broker: what is known without it is told
+            return found  # no broker: the first canary tells why
+        return found
 
     def advice_about(self, lane):
         """What to do about a queue from which nobody answers."""
-        depth = self.depth(lane)
+        depth = self.depths([lane]).get(lane.queue) if self.reached else None
         if depth is None:
             return ""
         messages, consumers = depth

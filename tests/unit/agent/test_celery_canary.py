@@ -47,19 +47,28 @@ class Played:
         self.backend = SimpleNamespace(
             get_task_meta=self.get_task_meta, always_retry=True, forget=self.forgotten.append
         )
-        # What a passive declaration says of every queue; None: the connection knows nothing of it.
-        self.depth: tuple[int, int] | None = None
+        # (messages, consumers), what a passive declaration says of a queue; None: there is no such queue.
+        self.depth: Callable[[str], tuple[int, int] | None] = lambda queue: None
         queues = {name: SimpleNamespace(routing_key=f"key.{name}") for name in consumers}
         self.amqp = SimpleNamespace(queues=queues)
 
     @contextlib.contextmanager
     def connection_for_write(self) -> Iterator[Any]:
         self.connections += 1
-        link = SimpleNamespace(ensure_connection=lambda max_retries, interval_start: None)
-        if self.depth is not None:
-            found = SimpleNamespace(message_count=self.depth[0], consumer_count=self.depth[1])
-            link.default_channel = SimpleNamespace(queue_declare=lambda queue, passive: found)
-        yield link
+        yield SimpleNamespace(
+            ensure_connection=lambda max_retries, interval_start: None,
+            channel=lambda: contextlib.nullcontext(SimpleNamespace(queue_declare=self.declare)),
+            channel_errors=(LookupError,),
+        )
+
+    def declare(self, queue: str, passive: bool) -> Any:
+        found = self.depth(queue)
+        if found is None:
+            raise LookupError(queue)
+        return SimpleNamespace(message_count=found[0], consumer_count=found[1])
+
+    def counted(self, queue: str) -> tuple[int, int]:
+        return self.unread[queue], len(self.consumers[queue])
 
     def send_task(self, name: str, args: tuple[str], queue: str, **options: Any) -> Any:
         if self.send_error:
@@ -217,6 +226,38 @@ def test_an_unexpected_consumer_is_a_failure(script: ModuleType, changes: dict[s
     assert "the inventory says nothing of it" in rows[1]["detail"]
 
 
+def test_as_many_canaries_as_the_broker_counts_consumers(script: ModuleType) -> None:
+    expected = [expect("worker1"), expect("worker2"), expect("worker1", queue="bulk")]
+    consumers = {
+        "mail": [consumer("worker1"), consumer("worker2")],
+        "bulk": [consumer("worker1", queue="bulk"), *(consumer(f"stranger{number}") for number in range(3))],
+    }
+    app = Played(consumers)
+    rows = play(script, app, expected, deadline=20)["rows"]
+    # Where it does not say so, twice as many as are expected: the last stranger is not reached.
+    assert app.sent["bulk"] == 2 and [row["to"] for row in rows if not row["ok"]] == ["stranger0"]
+    app = Played(consumers)
+    app.depth = app.counted
+    rows = play(script, app, expected, deadline=20)["rows"]
+    assert app.sent == {"mail": 2, "bulk": 4}
+    assert [row["to"] for row in rows if not row["ok"]] == ["stranger0", "stranger1", "stranger2"]
+
+
+def test_consumers_that_are_not_all_there_yet_are_asked_twice(script: ModuleType) -> None:
+    app = Played({"mail": [consumer("worker1")]})
+    app.depth = app.counted
+    play(script, app, [expect("worker1"), expect("worker2")], deadline=0.4)
+    assert app.most_unread["mail"] == 4
+
+
+def test_a_bound_that_suffices_for_the_consumers_leaves_nobody_out(script: ModuleType, impatient: None) -> None:
+    hosts = [f"worker{number}" for number in range(10)]
+    app = Played({"mail": [consumer(host) for host in hosts]})
+    app.depth = app.counted
+    answer = play(script, app, [expect(host) for host in hosts], deadline=20, max=10)
+    assert [row["ok"] for row in answer["rows"]] == [True] * 10 and answer["notes"] == []
+
+
 def test_a_worker_without_the_agent(script: ModuleType) -> None:
     app = Played({"mail": [lambda nonce: KeyError("celery_cluster.canary")]})
     (row,) = play(script, app, [expect("worker1")])["rows"]
@@ -279,7 +320,7 @@ def test_a_queue_from_which_nobody_answers_says_what_to_do(
     script: ModuleType, impatient: None, messages: int, consumers: int
 ) -> None:
     app = Played({"mail": []})
-    app.depth = (messages, consumers)
+    app.depth = lambda queue: (messages, consumers)
     (row,) = play(script, app, [expect("worker1")], name="shop")["rows"]
     assert not row["ok"] and f"{messages} messages" in row["detail"]
     if consumers:
@@ -291,7 +332,7 @@ def test_a_queue_from_which_nobody_answers_says_what_to_do(
 
 def test_a_queue_that_one_host_serves_is_not_called_deserted(script: ModuleType, impatient: None) -> None:
     app = Played({"mail": [consumer("worker1")]})
-    app.depth = (0, 1)
+    app.depth = app.counted
     rows = play(script, app, [expect("worker1"), expect("worker2")])["rows"]
     assert "the broker counts" not in rows[1]["detail"]
 
