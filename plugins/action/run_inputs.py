@@ -47,25 +47,25 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         _validation, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        result.update(changed=False, same=False, reasons=[])
+        result.update(changed=False, same=False, reasons=[], settled=[])
         hosts = list(variables["ansible_play_hosts"])
         raw = {host: dict(variables["hostvars"].raw_get(host)) for host in hosts}
-        if arguments["receipts"]:
-            reasons = _unlike(raw, arguments["receipts"], arguments["looks"])
-            if reasons:
-                result["reasons"] = reasons
-                return result
+        unlike = _unlike(raw, arguments["receipts"], arguments["looks"]) if arguments["receipts"] else []
+        if unlike and not arguments["tree"]:
+            result["reasons"] = unlike
+            return result
         try:
             found = Run(self._loader, variables, raw).made_of(arguments["tree"], arguments["found"])
-            result.update(found)
+            if not unlike:
+                result.update(found)
             if arguments["owned"]:
                 result["owned"] = Run(self._loader, variables, raw).owned()
         except (UnknownValueError, OSError) as error:
-            result["reasons"] = [str(error)]
+            result["reasons"] = unlike or [str(error)]
             return result
         if arguments["receipts"]:
-            reasons = _differences(raw, arguments["receipts"], found)
-            result.update(same=not reasons, reasons=reasons)
+            reasons = unlike or _differences(raw, arguments["receipts"], found)
+            result.update(same=not reasons, reasons=reasons, settled=_settled(raw, arguments["receipts"], found))
         if arguments["began"]:
             result["moved"] = _moved(arguments["began"], found, hosts)
         return result
@@ -81,6 +81,22 @@ def _differences(raw: Mapping[str, Mapping[str, Any]], receipts: str, found: Map
             now = inputs.expand(found["common"], found["hosts"], host)
             per_host[host] = inputs.differences(receipt["inputs"], now)
     return inputs.told_once(per_host)
+
+
+def _settled(raw: Mapping[str, Mapping[str, Any]], receipts: str, found: Mapping[str, Any]) -> list[str]:
+    """The hosts that are as their receipts say, and that nothing of what has changed concerns."""
+    model = next(iter(raw.values()))["ansible_facts"]["celery_cluster"]
+    true = {host: (variables.get(receipts) or {}) for host, variables in raw.items()}
+    true = {host: receipt for host, receipt in true.items() if receipt.get("same") is True}
+    # What that host has switched on decides under which name the release runs everywhere.
+    if model["submitter"] not in true:
+        return []
+    return [
+        host
+        for host in inputs.workers_alone(model)
+        if host in true
+        and not inputs.concerns(true[host]["inputs"], inputs.expand(found["common"], found["hosts"], host))
+    ]
 
 
 def _moved(began: Mapping[str, Any], ended: Mapping[str, Any], hosts: list[str]) -> list[str]:
@@ -160,8 +176,8 @@ class Run:
             "the collection": inputs.collection_digest(ROLES.parent, digests),
             "Ansible": digests.of([ansible_version, platform.python_version()]),
             "the code": digests.of(tree),
-            "the cluster": digests.of(self._raw[first]["ansible_facts"]["celery_cluster"]),
-            "the groups": digests.of({name: sorted(hosts) for name, hosts in self._groups.items()}),
+            inputs.CLUSTER: digests.of(self._raw[first]["ansible_facts"]["celery_cluster"]),
+            inputs.ALL_GROUPS: digests.of({name: sorted(hosts) for name, hosts in self._groups.items()}),
             **{f"{inputs.FOUND}{name}": digests.of(value) for name, value in found.items()},
         }
         per_host = {host: dict(self._host(host, digests)) for host in self._raw}
@@ -175,6 +191,7 @@ class Run:
         templar = Templar(loader=self._loader, variables=variables)
         facts = self._raw[host].get("ansible_facts", {})
         yield "what the host is", digests.of({name: facts.get(name) for name in inputs.FACTS})
+        yield inputs.CONCERNS, digests.of(inputs.concerning(facts["celery_cluster"], self._groups, host))
         for name in self._options:
             if name not in variables:
                 yield name, "not set"

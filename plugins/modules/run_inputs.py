@@ -21,7 +21,7 @@ author:
   - The taskfleet developers (@taskfleet)
 options:
   tree:
-    description: The digest of the code.
+    description: The digest of the code. Empty when it was not read, because the receipts do not hold anyway.
     type: str
     required: true
   found:
@@ -82,6 +82,14 @@ same:
   type: bool
 reasons:
   description: What has changed, or could not be looked at.
+  returned: always
+  type: list
+  elements: str
+settled:
+  description:
+    - Hosts that are as their receipts say, and that nothing of what has changed concerns. A further worker, for
+      example, is none of the other workers' business.
+    - Only of hosts that run workers and nothing else. Empty without O(receipts) or O(tree).
   returned: always
   type: list
   elements: str

@@ -34,6 +34,10 @@ LOOKS = ("status_", "verify_")
 #: Prefixes of parts.
 KEPT_FILE = "the file of celery_secrets_directory "
 FOUND = "found "
+#: Parts that all hosts have, although not all of it concerns each, and the part that tells what of it does.
+CLUSTER, ALL_GROUPS, CONCERNS = "the cluster", "the groups", "what of the cluster concerns the host"
+#: Of the model, what only the servers do something about.
+OF_THE_SERVERS = frozenset({"database_clients", "database_connections", "database_owners", "lock_clients"})
 #: Facts that roles decide by. Addresses are in the model.
 FACTS = (
     "architecture",
@@ -131,9 +135,51 @@ def expand(common: Mapping[str, str], hosts: Mapping[str, Mapping[str, str]], ho
     return {**common, **hosts.get(host, {})}
 
 
-def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """The parts that are not as they were."""
-    return [f"{name} has changed" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    return [name for name in sorted({*before, *now} - {CONCERNS}) if before.get(name) != now.get(name)]
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [f"{name} has changed" for name in changed(before, now)]
+
+
+def concerns(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Whether what has changed changes anything on the host whose parts these are."""
+    is_known = before.get(CONCERNS, "before") == now.get(CONCERNS, "now")
+    return not is_known or not set(changed(before, now)) <= {CLUSTER, ALL_GROUPS}
+
+
+def workers_alone(cluster: Mapping[str, Any]) -> list[str]:
+    """The hosts that run workers and nothing else: none of them knows of another one."""
+    servers = {*cluster["brokers"], *cluster["beat_hosts"], *cluster["flower"]}
+    servers |= {cluster["database"], cluster["source"], cluster["submitter"]}
+    return [host for host in cluster["worker_hosts"] if host not in servers]
+
+
+def concerning(cluster: Mapping[str, Any], groups: Mapping[str, Iterable[str]], host: str) -> Any:
+    """The model and the groups, as far as they decide what this host gets: all, but for a host of workers alone."""
+    alone = workers_alone(cluster)
+    if host not in alone:
+        return [cluster, {name: sorted(hosts) for name, hosts in groups.items()}]
+    others = frozenset(alone) - {host}
+    rest = {name: value for name, value in cluster.items() if name not in OF_THE_SERVERS}
+    return [without(rest, others), {name: sorted({*hosts} - others) for name, hosts in groups.items()}]
+
+
+def without(value: Any, hosts: frozenset[str]) -> Any:
+    """Without the entries of these hosts, and without what belongs to one of them."""
+    if isinstance(value, Mapping):
+        return {key: without(item, hosts) for key, item in value.items() if not (key in hosts or is_of(item, hosts))}
+    if isinstance(value, (list, tuple)):
+        return [without(item, hosts) for item in value if not is_of(item, hosts)]
+    return value
+
+
+def is_of(value: Any, hosts: frozenset[str]) -> bool:
+    if isinstance(value, Mapping):
+        return value.get("host") in hosts
+    return isinstance(value, str) and value in hosts
 
 
 def told_once(per_host: Mapping[str, Sequence[str]]) -> list[str]:
@@ -151,10 +197,8 @@ def moved(began: Mapping[str, str], ended: Mapping[str, str]) -> list[str]:
     """The parts that changed while the run was at it. What it made or found itself is none of them."""
     return [
         name
-        for name in sorted({*began, *ended})
-        if began.get(name) != ended.get(name)
-        and not name.startswith(FOUND)
-        and not (name.startswith(KEPT_FILE) and name not in began)
+        for name in changed(began, ended)
+        if not name.startswith(FOUND) and not (name.startswith(KEPT_FILE) and name not in began)
     ]
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import HOSTS, SECRETS, reference_cluster_only, wait_for
+import yaml
+from conftest import HOSTS, PROJECT, SCENARIO, SECRETS, reference_cluster_only, wait_for
 
 pytestmark = reference_cluster_only
 
+INVENTORY = PROJECT / "molecule" / SCENARIO / "inventory"
 LOOKS = ("-e", "celery_receipt_hours=24")
 RECEIPT = "/etc/fileshelf-cluster/receipt.json"
 NOTHING = "Nothing has changed since the last full run."
@@ -254,6 +257,42 @@ def test_nothing_changed_is_quick(on, playbook, whole):
         print(f"everything {whole['seconds']:.0f} s, nothing to change {seconds:.1f} s {' '.join(arguments)}")
     # It tells of the last run over everything, whose age counts.
     assert on("worker1").run(f"stat -c %i {RECEIPT}").stdout == before
+
+
+@pytest.fixture
+def smaller(tmp_path: Path) -> list[str]:
+    """The inventory without worker2."""
+    hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
+    del hosts["all"]["hosts"]["worker2"]
+    del hosts["all"]["children"]["celery_workers"]["hosts"]["worker2"]
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    (tmp_path / "group_vars").symlink_to((INVENTORY / "group_vars").resolve())
+    return ["-i", str(tmp_path), "-e", f"celery_secrets_directory={SECRETS}"]
+
+
+def passed_by(done, name: str) -> bool:
+    """Whether the run did nothing on this host between its look and the proof, beside asking it."""
+    built = done.stdout.partition("PLAY [Build]")[2].partition("PLAY [Built]")[0]
+    started = done.stdout.partition("PLAY [Start]")[2].partition("PLAY [Roll]")[0]
+    assert "[app1]" in built and "[app1]" in started
+    return f"[{name}]" not in built + started
+
+
+def test_another_worker_that_leaves_or_comes_does_not_concern_a_worker(on, playbook, whole, smaller):
+    before = on("worker1").run(f"stat -c %i {RECEIPT}; systemctl show -p MainPID 'fileshelf-*'").stdout
+    assert on("worker2").run("systemctl stop 'fileshelf-*'").rc == 0
+    done = playbook(*smaller, *LOOKS, alone=True)
+    assert decision(done).endswith('Nothing of it concerns worker1"') and passed_by(done, "worker1")
+    # The others have learned of it, and nobody has forgotten anything: a run over everything finds nothing to do.
+    assert decision(playbook(*smaller, *LOOKS, name="playbooks/look.yml", alone=True)) == NOTHING
+    done = playbook(*smaller, "-e", "celery_receipt_hours=0.001", alone=True)
+    assert decision(done).startswith(EVERYTHING) and not passed_by(done, "worker1") and changes(done) == 0
+
+    done = playbook(*LOOKS)
+    assert decision(done).endswith('Nothing of it concerns worker1"') and passed_by(done, "worker1")
+    assert decision(playbook(*LOOKS, name="playbooks/look.yml")) == NOTHING
+    after = on("worker1").run(f"stat -c %i {RECEIPT}; systemctl show -p MainPID 'fileshelf-*'").stdout
+    assert before.splitlines()[1:] == after.splitlines()[1:] and before != after
 
 
 @pytest.mark.thorough

@@ -25,7 +25,9 @@ MODEL = {
     "flower": [],
     "beat_hosts": [],
     "source": None,
+    "submitter": "mq",
     "workers": {},
+    "worker_hosts": ["w1"],
     "consumer_timeout": 1800,
 }
 
@@ -325,3 +327,28 @@ def test_receipts_of_another_run_are_told_by_what_differs() -> None:
     assert run_inputs._differences({"w1": same, "db": {"receipt": {"skipped": True}}}, "receipt", found) == []
     other = {"receipt": {"inputs": {"a": "1", "b": "9"}}}
     assert run_inputs._differences({"w1": other}, "receipt", found) == ["w1: b has changed", "w1: c has changed"]
+
+
+def settled(model: dict[str, Any] | None = None, changed: tuple[str, ...] = (inputs.CLUSTER,), **same: bool) -> Any:
+    now = {inputs.CLUSTER: "1", inputs.CONCERNS: "2", "celery_vhost": "3"}
+    before = {name: "another" if name in changed else digest for name, digest in now.items()}
+    raw = {
+        name: {
+            "receipt": {"same": same.get(name, True), "inputs": before},
+            "ansible_facts": {"celery_cluster": {**MODEL, "worker_hosts": ["w1", "w2"], **(model or {})}},
+        }
+        for name in ("mq", "w1", "w2")
+    }
+    return run_inputs._settled(raw, "receipt", {"common": now, "hosts": {}})
+
+
+def test_a_worker_that_nothing_concerns_is_settled() -> None:
+    assert settled() == ["w1", "w2"]
+    assert settled(changed=()) == ["w1", "w2"]
+    assert settled(w1=False) == ["w2"]
+    assert settled(model={"beat_hosts": ["w1"]}) == ["w2"]
+    assert settled(changed=("celery_vhost",)) == settled(changed=(inputs.CLUSTER, inputs.CONCERNS)) == []
+
+
+def test_nobody_is_settled_when_the_host_that_names_the_release_is_not_as_it_was() -> None:
+    assert settled(mq=False) == []
