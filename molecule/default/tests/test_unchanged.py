@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -268,7 +269,9 @@ def smaller(tmp_path: Path) -> list[str]:
     del hosts["all"]["children"]["celery_workers"]["hosts"]["worker2"]
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(hosts))
     (tmp_path / "group_vars").symlink_to((INVENTORY / "group_vars").resolve())
-    return ["-i", str(tmp_path), "-e", f"celery_secrets_directory={SECRETS}"]
+    # What has its place beside an inventory stays where it is.
+    places = {"celery_secrets_directory": str(SECRETS), "code_git_cache": str(INVENTORY / ".code-cache")}
+    return ["-i", str(tmp_path), "-e", json.dumps(places)]
 
 
 def passed_by(done, name: str) -> bool:

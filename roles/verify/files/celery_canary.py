@@ -515,10 +515,10 @@ class Canaries:
 
     def advice_about(self, lane):
         """What to do about a queue from which nobody answers."""
-        depth = self.depths([lane]).get(lane.queue) if self.reached else None
-        if depth is None:
+        found = self.depths([lane]) if self.reached else {}
+        if lane.queue not in found:
             return ""
-        messages, consumers = depth
+        messages, consumers = found[lane.queue]
         if consumers:
             return (
                 f"; the broker counts {consumers} consumers and {messages} messages: they work on older ones, and a "
