@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from conftest import HOSTS, PROJECT, SCENARIO, SECRETS, reference_cluster_only, wait_for
+from conftest import HOSTS, INVENTORY, SECRETS, reference_cluster_only, wait_for
 
 pytestmark = reference_cluster_only
 
-INVENTORY = PROJECT / "molecule" / SCENARIO / "inventory"
 LOOKS = ("-e", "celery_receipt_hours=24")
 RECEIPT = "/etc/fileshelf-cluster/receipt.json"
 NOTHING = "Nothing has changed since the last full run."
