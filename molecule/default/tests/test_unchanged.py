@@ -263,7 +263,7 @@ def test_nothing_changed_is_quick(on, playbook, whole):
 @pytest.fixture
 def smaller(tmp_path: Path) -> list[str]:
     """The inventory without worker2."""
-    hosts = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
+    hosts = yaml.safe_load((INVENTORY / "hosts").read_text())
     del hosts["all"]["hosts"]["worker2"]
     del hosts["all"]["children"]["celery_workers"]["hosts"]["worker2"]
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(hosts))
