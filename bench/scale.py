@@ -114,11 +114,12 @@ def benchmark(sizes: list[int], rounds: int) -> None:
     growing.cluster.log.unlink(missing_ok=True)
     try:
         growing.cluster.begin()
-        for size in sorted(sizes):
+        for number, size in enumerate(sorted(sizes), 1):
             growing.grow(size)
+            # Of a run that is interrupted, or finds no room for more, the smaller sizes are kept.
+            results.write("scale", cases(growing.found), {**facts, "sizes": sorted(sizes)[:number]})
     finally:
         growing.cluster.down()
-    results.write("scale", cases(growing.found), {**facts, "sizes": sorted(sizes)})
     say(results.table(cases(growing.found)))
 
 
