@@ -50,7 +50,7 @@ scenario: setup ## One molecule scenario: make scenario S=debian13
 test: setup ## Everything: lint, unit, sanity and all scenarios (THOROUGH=1: also what takes longest)
 	@$(BIN)/python tools/test.py
 
-bench: setup ## Measure: print the table, fill docs/performance.md (PARTS="site scale" for some of it; an hour for all)
+bench: setup ## Measure: print the table, fill docs/performance.md (PARTS="site scale" for some of it; two hours for all)
 	@$(BIN)/python tools/images.py debian12
 	@$(BIN)/python bench/run.py $(PARTS)
 

@@ -133,6 +133,8 @@ def preinstalled(way: Way, figures: Figures, rounds: int) -> None:
         figures.add(NOTHING, way.name, way.run(unchanged=True))
     if way.name == OURS:
         only_ours(way, figures, rounds)
+        # Not measured: a deploy leaves the hosts with receipts that are true no more.
+        way.run()
     way.describe(testbed.VARIANT, [*WORKERS, ADDED])
     way.cluster.up()
     figures.add(ADDING, way.name, way.run(workers=[*WORKERS, ADDED]))
@@ -163,7 +165,7 @@ def cases(figures: Figures) -> list[dict[str, Any]]:
         (BARE, [OURS, FLOOR, CONVENTIONAL], [double], "one repetition"),
         (FIRST, [OURS, FLOOR, CONVENTIONAL], [], "one repetition; every package is in the image"),
         (NOTHING, [OURS, FULL, FLOOR, CONVENTIONAL, PING], [quarter, twelve], "in full: celery_receipt_hours=0"),
-        (ADDING, [OURS, FLOOR, CONVENTIONAL], [], "one repetition; its container ran before"),
+        (ADDING, [OURS, FLOOR, CONVENTIONAL], [], "one repetition, after a run over everything"),
         (DEPLOY, [OURS, PING], [], "one changed file of the example"),
         (STATUS, [OURS, PING], [], ""),
     ]

@@ -292,7 +292,9 @@ def test_another_worker_that_leaves_or_comes_does_not_concern_a_worker(on, playb
     done = playbook(*smaller, "-e", "celery_receipt_hours=0.001", alone=True)
     assert decision(done).startswith(EVERYTHING) and not passed_by(done, "worker1") and changes(done) == 0
 
+    began = time.monotonic()
     done = playbook(*LOOKS)
+    print(f"everything {whole['seconds']:.0f} s, a worker comes back {time.monotonic() - began:.0f} s")
     assert decision(done).endswith('Nothing of it concerns worker1"') and passed_by(done, "worker1")
     assert decision(playbook(*LOOKS, name="playbooks/look.yml")) == NOTHING
     after = on("worker1").run(f"stat -c %i {RECEIPT}; systemctl show -p MainPID 'fileshelf-*'").stdout
