@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "resources"))
 
@@ -22,6 +23,14 @@ RUN = "/opt/fileshelf/bin/celery-run"
 
 # Not everything is repeated where other scenarios borrow these tests; each use says why.
 reference_cluster_only = pytest.mark.skipif(SCENARIO != "default", reason="shown once, on the reference cluster")
+
+
+def inventory_without(worker: str, directory: Path) -> None:
+    """The scenario's inventory, less a worker."""
+    hosts = yaml.safe_load((INVENTORY / "hosts").read_text())["all"]
+    del hosts["hosts"][worker], hosts["children"]["celery_workers"]["hosts"][worker]
+    (directory / "hosts.yml").write_text(yaml.safe_dump({"all": hosts}))
+    (directory / "group_vars").symlink_to((INVENTORY / "group_vars").resolve())
 
 
 @pytest.fixture(scope="session")

@@ -7,21 +7,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import PROJECT, SCENARIO, SECRETS, reference_cluster_only, wait_for
+from conftest import INVENTORY, SECRETS, inventory_without, reference_cluster_only, wait_for
 
 pytestmark = reference_cluster_only
-HERE = PROJECT / "molecule" / SCENARIO / "inventory"
 
 
 @pytest.fixture
 def smaller(tmp_path: Path) -> list[str]:
     """The inventory without worker2, and with another name for the queue `intake`."""
-    hosts = yaml.safe_load((HERE / "hosts.yml").read_text())
-    del hosts["all"]["hosts"]["worker2"]
-    del hosts["all"]["children"]["celery_workers"]["hosts"]["worker2"]
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(hosts))
-    (tmp_path / "group_vars").symlink_to((HERE / "group_vars").resolve())
-    workers = yaml.safe_load((HERE / "group_vars" / "all.yml").read_text())["celery_workers"]
+    inventory_without("worker2", tmp_path)
+    workers = yaml.safe_load((INVENTORY / "group_vars" / "all.yml").read_text())["celery_workers"]
     workers["intake"]["queues"] = ["celery", "inbox"]
     changes = {"celery_workers": workers, "celery_secrets_directory": str(SECRETS)}
     return ["-i", str(tmp_path), "-e", json.dumps(changes)]

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import yaml
-from conftest import HOSTS, INVENTORY, SECRETS, reference_cluster_only, wait_for
+from conftest import HOSTS, INVENTORY, SECRETS, inventory_without, reference_cluster_only, wait_for
 
 pytestmark = reference_cluster_only
 
@@ -263,11 +262,7 @@ def test_nothing_changed_is_quick(on, playbook, whole):
 @pytest.fixture
 def smaller(tmp_path: Path) -> list[str]:
     """The inventory without worker2."""
-    hosts = yaml.safe_load((INVENTORY / "hosts").read_text())
-    del hosts["all"]["hosts"]["worker2"]
-    del hosts["all"]["children"]["celery_workers"]["hosts"]["worker2"]
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(hosts))
-    (tmp_path / "group_vars").symlink_to((INVENTORY / "group_vars").resolve())
+    inventory_without("worker2", tmp_path)
     # What has its place beside an inventory stays where it is.
     places = {"celery_secrets_directory": str(SECRETS), "code_git_cache": str(INVENTORY / ".code-cache")}
     return ["-i", str(tmp_path), "-e", json.dumps(places)]
