@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
+import limits
 import reference
 import results
 import testbed
@@ -128,8 +129,10 @@ def command() -> None:
     parser.add_argument("--sizes", default="2,10,25,50")
     parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
-    with termination_as_exit():
-        benchmark([int(size) for size in given.sizes.split(",")], given.rounds)
+    sizes = [int(size) for size in given.sizes.split(",")]
+    # The workers, and the host that is everything else.
+    with termination_as_exit(), limits.room_for(max(sizes) + 1):
+        benchmark(sizes, given.rounds)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ def wait(name: str, seconds: float = 120) -> None:
         state = done.stdout.strip() or done.stderr.strip()
         if state in ("running", "degraded"):
             return
+        if run(["docker", "inspect", "--format", "{{.State.Status}}", name], timeout=20).stdout.strip() == "exited":
+            said = run(["docker", "logs", "--tail", "5", name], timeout=20)
+            raise UserError(f"{name}: systemd has ended: {(said.stdout + said.stderr).strip()!r}")
         time.sleep(0.3)
     units = run(["docker", "exec", name, "systemctl", "--failed", "--no-legend", "--plain"], timeout=20).stdout
     jobs = run(["docker", "exec", name, "systemctl", "list-jobs", "--no-legend"], timeout=20).stdout

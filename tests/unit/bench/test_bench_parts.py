@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import common
+import limits
 import model
 import reference
 import results
@@ -47,6 +48,28 @@ def test_the_cost_of_one_more_has_a_limit_and_is_flat(seconds: tuple[float, ...]
         ("10 to 50", "2 to 10", judged[2]),
     ]
     assert goals(cases, "a ping, each further worker") == []
+
+
+def test_many_hosts_get_room_and_the_machine_gets_its_limit_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "max_user_instances"
+    monkeypatch.setattr(limits, "INSTANCES", limit)
+    limit.write_text("128\n")
+    with pytest.raises(KeyError), limits.room_for(51):
+        assert int(limit.read_text()) == limits.REST + 51 * limits.EACH
+        raise KeyError
+    assert limit.read_text() == "128\n"
+    limit.write_text("8192\n")
+    with limits.room_for(51):
+        assert limit.read_text() == "8192\n"
+
+
+def test_a_limit_that_cannot_be_raised_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Root writes wherever there is a file: a directory refuses.
+    monkeypatch.setattr(limits, "INSTANCES", Path("/proc/sys"))
+    with pytest.raises(common.UserError, match=r"51 hosts need fs\.inotify\.max_user_instances=536, .*--sizes 2,10"):
+        limits.allow(536, 51)
 
 
 def test_five_hundred_hosts_are_a_cluster() -> None:
