@@ -44,6 +44,8 @@ GIVE_UP_AFTER = 10.0
 WRONG_ENOUGH = 3
 # Messages still under way when all is known: they may reveal a consumer that nobody expects.
 LINGER = 3.0
+# Canaries that are under way for so long may not come back: they keep others from being sent no longer.
+OVERDUE = 5.0
 # An answer that comes this long after its canary expired was given in time by a slower clock.
 GRACE = 2.0
 # What has been wrong since then will not get better.
@@ -88,6 +90,7 @@ class Lane:
         self.expectations = expectations
         self.limit = 0  # how many canaries may be under way
         self.sample = 0  # not 0: so many canaries and no more, and whoever answers is proved
+        self.counted = False  # the broker counts every expected consumer, and nobody else's
         self.routing_keys = {queue}
         self.unexpected = {}  # (worker, host) -> (task id, seconds)
         self.error = ""
@@ -116,7 +119,17 @@ class Lane:
         """How many canaries may be sent now."""
         if self.sample:
             return self.sample - self.sent
+        missing = sum(not expectation.settled for expectation in self.expectations)
+        latest = max((sent for _nonce, sent in self.in_flight.values()), default=NEVER)
+        # While those under way can still prove all that are missing, more of them would only use up the bound.
+        if self.sent >= self.limit and len(self.in_flight) >= missing and time.monotonic() - latest < OVERDUE:
+            return 0
         return self.limit - len(self.in_flight)
+
+    def end_as_sample(self):
+        """The bound is used up: who is there and has held no canary was not asked. Who keeps one is still a failure."""
+        if self.counted and self.room > 0:
+            self.sample = self.sent
 
     def failed(self, error, now):
         self.error = error
@@ -257,10 +270,12 @@ class Canaries:
         for lane in self.lanes:
             lane.sample = 0
             expected = len(lane.expectations)
+            lane.counted = False
             _messages, consumers = found.get(lane.queue, (0, 0))
             # As many as there are consumers. Where the broker does not say it, or not all are there yet, twice as many
             # as are expected, and as many again for the release that is to be replaced.
             lane.limit = consumers if consumers >= expected else 2 * expected * (2 if self.overlap else 1)
+            lane.counted = consumers == expected and not self.overlap
         self.share_out()
 
     def share_out(self):
@@ -338,8 +353,12 @@ class Canaries:
         try:
             if not self.reached:
                 self.reach_broker()
-            while lane.room > 0 and (not self.most or self.spent < self.most) and time.monotonic() < self.ends:
+            room = min(lane.room, self.most - self.spent) if self.most else lane.room
+            while room > 0 and time.monotonic() < self.ends:
                 self.send(lane)
+                room -= 1
+            if self.most and self.spent >= self.most:
+                lane.end_as_sample()
         except Exception as error:
             self.reached = False
             lane.failed(f"the canary cannot be sent: {readable(error)}", time.monotonic())
@@ -575,7 +594,7 @@ class Canaries:
                 detail = f"consumes {lane.queue} as {worker or 'unknown'}, but the inventory says nothing of it"
                 rows.append(self.row(lane, worker, host, False, detail, seconds, task_id))
         notes = list(self.notes)
-        if any(lane.sample for lane in self.lanes):
+        if any(lane.sample and (sampled or lane.sample < lane.limit) for lane in self.lanes):
             notes.append(
                 f"Sampled: {self.most} canaries per round (verify_canaries_max) do not reach every consumer. Each "
                 f"queue got its share, and {sampled} consumers were not asked."

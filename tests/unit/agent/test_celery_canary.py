@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -539,3 +540,63 @@ def test_another_backend_is_left_alone(script: ModuleType) -> None:
     backend = SimpleNamespace(always_retry=True)
     script.keep_connections(backend)
     assert vars(backend) == {"always_retry": True}
+
+
+def unfair(*hosts: str | None) -> list[Callable[[str], Any]]:
+    """Who takes which canary, one after the other; None: it is kept."""
+    return [consumer(host) if host else lambda nonce: None for host in hosts]
+
+
+THREE = [expect("worker1"), expect("worker2"), expect("worker3")]
+
+
+def test_while_those_under_way_may_prove_all_no_more_are_sent(script: ModuleType) -> None:
+    app = Played({"mail": unfair("worker1", "worker2", "worker3", "worker1")})
+    app.depth = lambda queue: (0, 3)
+    answer = play(script, app, THREE, deadline=20)
+    assert [row["ok"] for row in answer["rows"]] == [True] * 3 and app.sent == {"mail": 3}
+
+
+def test_a_consumer_that_was_passed_over_gets_another_one(script: ModuleType) -> None:
+    app = Played({"mail": unfair("worker1", "worker1", "worker2", "worker2", "worker1", "worker3")})
+    app.depth = lambda queue: (0, 3)
+    answer = play(script, app, THREE, deadline=20)
+    assert [row["ok"] for row in answer["rows"]] == [True] * 3 and app.sent == {"mail": 6}
+
+
+def test_a_consumer_that_was_passed_over_within_the_bound_was_not_asked(script: ModuleType) -> None:
+    app = Played({"mail": unfair("worker1", "worker1", "worker2")})
+    app.depth = lambda queue: (0, 3)
+    began = time.monotonic()
+    answer = play(script, app, THREE, deadline=60, max=3)
+    assert [(row["to"], row["ok"]) for row in answer["rows"]] == [("worker1", True), ("worker2", True)]
+    assert any("1 consumers were not asked" in note for note in answer["notes"])
+    # Nobody is waited for who has nothing to answer.
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("takers", "counted", "bound"),
+    [
+        (("worker1", "worker2", None), 3, 3),
+        (("worker1", "worker1", "worker2"), 2, 6),
+        (("worker1", "worker1", "worker2"), 4, 4),
+    ],
+    ids=["one keeps its canary", "the broker counts too few", "and too many"],
+)
+def test_who_does_not_answer_fails_at_the_bound_too(
+    script: ModuleType, takers: tuple[str | None, ...], counted: int, bound: int
+) -> None:
+    app = Played({"mail": unfair(*takers)})
+    app.depth = lambda queue: (0, counted)
+    answer = play(script, app, THREE, deadline=3, max=bound)
+    told = {row["to"]: row["ok"] for row in answer["rows"]}
+    assert told == {"worker1": True, "worker2": True, "worker3": False}
+
+
+def test_a_canary_that_is_overdue_keeps_no_others_back(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "OVERDUE", 0.2)
+    # Not counted: twice as many as are expected.
+    app = Played({"mail": unfair(None, "worker1", "worker1", "worker2", "worker2")})
+    answer = play(script, app, [expect("worker1"), expect("worker2")], deadline=20)
+    assert [row["ok"] for row in answer["rows"]] == [True, True]
