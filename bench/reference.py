@@ -142,7 +142,7 @@ def preinstalled(way: Way, figures: Figures, rounds: int) -> None:
         way.describe(testbed.VARIANT, WORKERS)
         way.run()
         way.describe(testbed.VARIANT, grown)
-    figures.add(ADDING, way.name, way.run(workers=[*WORKERS, ADDED]))
+    figures.add(ADDING, way.name, way.run(workers=grown))
     way.prove()
 
 

@@ -270,7 +270,6 @@ class Canaries:
         for lane in self.lanes:
             lane.sample = 0
             expected = len(lane.expectations)
-            lane.counted = False
             _messages, consumers = found.get(lane.queue, (0, 0))
             # As many as there are consumers. Where the broker does not say it, or not all are there yet, twice as many
             # as are expected, and as many again for the release that is to be replaced.
