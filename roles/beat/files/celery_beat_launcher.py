@@ -426,7 +426,11 @@ class Launcher:
             return start(beat)
         finally:
             if self.lease.lost:
-                self.leave()
+                try:
+                    self.leave()
+                finally:
+                    # The SIGTERM of end_soon may arrive in leave(), where Celery's handler raises SystemExit: code 0.
+                    os._exit(EXIT_LOST)
 
 
 @contextlib.contextmanager

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import conftest
+import local_cluster
 import pytest
-from conftest import AGENT, Cluster, Systemd, loader
+from local_cluster import AGENT, Cluster, Systemd, loader
 
 Load = Callable[..., ModuleType]
 
@@ -162,7 +162,7 @@ class Attempt:
         os.setpgid(0, 0)
         signal.alarm(20)
         try:
-            patch.setattr(conftest, "AGENT", agent)
+            patch.setattr(local_cluster, "AGENT", agent)
             run_worker(loader(folder, patch), self.systemd.address, patch)
             os._exit(0)
         finally:

@@ -14,7 +14,7 @@ from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import SHOP, Cluster, Systemd
+from local_cluster import SHOP, Cluster, Systemd
 
 Load = Callable[..., ModuleType]
 MEMORY = "from celery import Celery\napp = Celery('m', broker='memory://')\n"

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Systemd
+from local_cluster import Systemd
 
 Load = Callable[..., ModuleType]
 MEMORY = "from celery import Celery\napp = Celery('m', broker='memory://')\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import AGENT, SHOP, Cluster, Systemd
+from local_cluster import AGENT, SHOP, Cluster, Systemd
 
 Load = Callable[..., ModuleType]
 

@@ -16,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import CHECKOUT, PYTHON, SHOP, Cluster, Systemd
+from local_cluster import CHECKOUT, PYTHON, SHOP, Cluster, Systemd
 
 LAUNCHER = CHECKOUT / "roles" / "beat" / "files" / "celery_beat_launcher.py"
 FAKE = Path(__file__).parent / "fake_psql.py"
@@ -376,6 +376,35 @@ def test_every_way_to_send_passes_the_lease(launcher: ModuleType, method: str) -
     finally:
         signals.before_task_publish.receivers = before
         signals.before_task_publish.sender_receivers_cache.clear()
+
+
+def test_a_lost_lock_is_no_clean_end_when_the_signal_arrives_on_the_way_out(
+    launcher: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Left(BaseException):
+        """The process has ended."""
+
+    def left(code: int) -> None:
+        raise Left(code)
+
+    def handler() -> None:
+        # As Celery's for SIGTERM.
+        raise SystemExit
+
+    monkeypatch.setattr(launcher.os, "_exit", left)
+    agent = SimpleNamespace(state=SimpleNamespace(setting=lambda _name: "beat1", beat_note=""))
+    beat = launcher.Launcher("shop_lock", "shop", agent)
+    beat.session = SimpleNamespace(process=SimpleNamespace(kill=handler))
+    beat.lease = SimpleNamespace(lost="", start=lambda: None, check=lambda: None)
+    beat.stand_by = lambda: None
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    def lose(_service: Any) -> None:
+        beat.lease.lost = "the database does not answer"
+
+    with pytest.raises(Left, match=str(launcher.EXIT_LOST)):
+        beat.run(SimpleNamespace(scheduler=None), lose)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_psql_is_the_newest_real_one(launcher: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import celery
 import pytest
 import sqlalchemy
-from conftest import SCRIPT
+from local_cluster import SCRIPT
 
 VERIFIED = {"verified": True, "why": ""}
 

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import AGENT
+from local_cluster import AGENT
 
 SCRIPT = AGENT.with_name("celery_tables.py")
 OWNER = "CELERY_AGENT_OWNER_BACKEND"
