@@ -1,4 +1,4 @@
-"""Part `strategy`: site.yml and deploy.yml under Mitogen's strategies, beside Ansible's own.
+"""Part `strategy`: a first run, a run in full and a deploy under Mitogen's strategies, beside Ansible's own.
 
     bench/strategy.py [--rounds N]
 Mitogen is never required. It is installed below .cache for this alone; when it does not run, its own words are told.
@@ -10,6 +10,7 @@ import argparse
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from process import termination_as_exit
 
 VERSION = "0.3.54"
 DIRECTORY = CACHE / "bench" / "mitogen"
+ADAPTED = CACHE / "bench" / "mitogen-playbooks"
 OWN, MITOGEN = "linear and free", "mitogen"
-NOTHING, DEPLOY = "nothing to change, in full", "code-only deploy, small tree"
 
 
 def install() -> None:
@@ -54,41 +55,59 @@ def environment() -> dict[str, str]:
     }
 
 
-def case(name: str, found: dict[str, list[float]], note: str) -> dict[str, Any]:
-    figures = {what: [round(value, 3) for value in found[what]] for what in (MITOGEN, OWN) if found.get(what)}
-    return {"case": f"{name}, Mitogen", "unit": "s", "figures": figures, "goals": [], "note": note}
+class Comparison:
+    """One case under both. What Mitogen cannot run is told in its own words, and not tried again."""
+
+    def __init__(self, cluster: testbed.Cluster, name: str, playbook: str, *arguments: str) -> None:
+        self.cluster, self.name, self.playbook, self.arguments = cluster, name, playbook, arguments
+        self.found: dict[str, list[float]] = {MITOGEN: [], OWN: []}
+        self.refused = ""
+
+    def measure(self, what: str, before: Callable[[], None]) -> None:
+        if what == MITOGEN and self.refused:
+            return
+        before()
+        directory, env = (ADAPTED, environment()) if what == MITOGEN else (CHECKOUT / "playbooks", None)
+        try:
+            seconds = self.cluster.play(str(directory / self.playbook), *self.arguments, env=env)
+        except UserError as refusal:
+            if what == OWN:
+                raise
+            # Its result: the first words of the failure.
+            self.refused = reason(str(refusal))
+            say(f"  {self.name}: Mitogen {VERSION} does not run: {self.refused}")
+            return
+        self.add(what, seconds)
+
+    def add(self, what: str, seconds: float) -> None:
+        say(f"  {self.name}, {what}: {seconds:.1f} s")
+        self.found.setdefault(what, []).append(round(seconds, 3))
+
+    def case(self) -> dict[str, Any]:
+        figures = {what: values for what, values in self.found.items() if values}
+        note = f"Mitogen {VERSION} fails: {self.refused}" if self.refused else f"Mitogen {VERSION}"
+        return {"case": f"{self.name}, Mitogen", "unit": "s", "figures": figures, "goals": [], "note": note}
 
 
-def measured(way: reference.Way, playbooks: Path, rounds: int) -> list[dict[str, Any]]:
-    cluster, cases = way.cluster, []
+def measured(way: reference.Way, rounds: int) -> list[dict[str, Any]]:
+    def nothing() -> None:
+        """What runs is what the run before it left."""
 
-    def change() -> None:
-        path = f"{reference.SOURCE}/fileshelf/text.py"
-        cluster.on("app1", "sh", "-c", f"date +'# %s.%N' >> {path}")
-
-    for name, playbook, more in ((NOTHING, "site.yml", reference.IN_FULL), (DEPLOY, "deploy.yml", ())):
-        found: dict[str, list[float]] = {}
-        note = ""
+    first = Comparison(way.cluster, reference.BARE, "site.yml")
+    in_full = Comparison(way.cluster, f"{reference.NOTHING}, in full", "site.yml", *reference.IN_FULL)
+    deploy = Comparison(way.cluster, reference.DEPLOY, "deploy.yml")
+    floor = reference.Way(reference.FLOOR, "strategy", way.more)
+    floor.begin("")
+    first.add(reference.FLOOR, floor.run())
+    # Ansible's own comes last: the cluster that it makes is the one for what follows.
+    for what in (MITOGEN, OWN):
+        first.measure(what, lambda: way.begin(""))
+    way.run()
+    for comparison, before in ((in_full, nothing), (deploy, lambda: reference.change(way))):
         for _round in range(rounds):
-            for what, directory in ((OWN, CHECKOUT / "playbooks"), (MITOGEN, playbooks)):
-                if note and what == MITOGEN:
-                    continue
-                if name == DEPLOY:
-                    change()
-                try:
-                    env = environment() if what == MITOGEN else None
-                    seconds = cluster.play(str(directory / playbook), *more, env=env)
-                except UserError as refusal:
-                    if what == OWN:
-                        raise
-                    # Its result: the first words of the failure.
-                    note = reason(str(refusal))
-                    say(f"  {name}: Mitogen {VERSION} does not run: {note}")
-                    continue
-                say(f"  {name}, {what}: {seconds:.1f} s")
-                found.setdefault(what, []).append(seconds)
-        cases.append(case(name, found, f"Mitogen {VERSION} fails: {note}" if note else f"Mitogen {VERSION}"))
-    return cases
+            for what in (OWN, MITOGEN):
+                comparison.measure(what, before)
+    return [comparison.case() for comparison in (first, in_full, deploy)]
 
 
 def reason(text: str) -> str:
@@ -101,18 +120,14 @@ def reason(text: str) -> str:
 def benchmark(rounds: int) -> None:
     facts = results.machine()
     install()
-    testbed.preinstalled()
+    adapted(CHECKOUT / "playbooks", ADAPTED)
     # Both are told the interpreter: Mitogen does not find it with the shipped `interpreter_python = auto_silent`.
     # By this name it takes the connection over; through community.docker.docker it would only cost its start.
     known = {"ansible_python_interpreter": "/usr/bin/python3", "ansible_connection": "docker"}
     way = reference.Way(reference.OURS, "strategy", known)
     way.cluster.log.unlink(missing_ok=True)
     try:
-        way.begin(testbed.VARIANT)
-        way.run()
-        way.run()
-        playbooks = adapted(CHECKOUT / "playbooks", way.cluster.directory / "playbooks")
-        cases = measured(way, playbooks, rounds)
+        cases = measured(way, rounds)
     finally:
         way.cluster.down()
     results.write("strategy", cases, {**facts, "mitogen": VERSION})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -153,6 +153,35 @@ def test_mitogens_playbooks_name_its_strategy(tmp_path: Path) -> None:
     texts = [file.read_text(encoding="utf-8") for file in copied.glob("*.yml")]
     assert not any("strategy: ansible.builtin.free" in text for text in texts)
     assert sum("strategy: mitogen_free" in text for text in texts) >= 2
+
+
+def test_what_mitogen_cannot_run_is_told_once_and_ansible_s_own_goes_on() -> None:
+    played: list[str] = []
+
+    class Cluster:
+        def play(self, playbook: str, *_arguments: str, env: dict[str, str] | None) -> float:
+            played.append(playbook)
+            if env:
+                raise common.UserError("fatal: [a]: no")
+            return 2.0
+
+    prepared: list[str] = []
+    comparison = strategy.Comparison(cast(testbed.Cluster, Cluster()), "a case", "site.yml")
+    for what in (strategy.MITOGEN, strategy.OWN) * 2:
+        comparison.measure(what, lambda: prepared.append("a"))
+    case = comparison.case()
+    assert case["figures"] == {strategy.OWN: [2.0, 2.0]} and case["note"].endswith("fails: fatal: [a]: no")
+    assert len(prepared) == 3 and [Path(name).parent.name for name in played] == [
+        strategy.ADAPTED.name,
+        *["playbooks"] * 2,
+    ]
+
+    class Broken(Cluster):
+        def play(self, playbook: str, *_arguments: str, env: dict[str, str] | None) -> float:
+            raise common.UserError("it is ours that fails")
+
+    with pytest.raises(common.UserError, match="ours that fails"):
+        strategy.Comparison(cast(testbed.Cluster, Broken()), "a case", "site.yml").measure(strategy.OWN, lambda: None)
 
 
 @pytest.mark.parametrize(
