@@ -73,13 +73,13 @@ class ActionModule(ActionBase):
 
 def _differences(raw: Mapping[str, Mapping[str, Any]], receipts: str, found: Mapping[str, Any]) -> list[str]:
     """What the receipts of the hosts were made of, and this run is not."""
+    model = next(iter(raw.values()))["ansible_facts"]["celery_cluster"]
     per_host = {}
     for host, variables in raw.items():
-        receipt = variables.get(receipts) or {}
-        # Without a receipt: an existing server alone on its host, which was asked itself.
-        if "inputs" in receipt:
+        # The others have no receipt: an existing server alone on its host, which was asked itself.
+        if host in model["prepared_hosts"]:
             now = inputs.expand(found["common"], found["hosts"], host)
-            per_host[host] = inputs.differences(receipt["inputs"], now)
+            per_host[host] = inputs.differences(variables[receipts]["inputs"], now)
     return inputs.told_once(per_host)
 
 

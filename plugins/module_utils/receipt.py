@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .owned import differences
+from .owned import Run, differences, observe
 
 #: Another form of the file counts as none.
 FORM = 1
 HOUR = 3600
+REASONS_MAX = 100
 
 
 class UnusableError(Exception):
@@ -81,6 +82,19 @@ def _text(path: Path) -> str:
             return file.read()
         except OSError as error:
             raise UnusableError(f"the receipt {path} cannot be read ({error.strerror})") from None
+
+
+def compare(path: Path, max_age_hours: float, run: Run) -> dict[str, Any]:
+    """Whether it counts and everything is as it was. What cannot be looked at is a reason as any other."""
+    found = os.path.lexists(path)
+    try:
+        receipt = read(path, max_age_hours)
+        reasons = judge(receipt, observe(receipt["owned"], run))
+    except UnusableError as error:
+        return {"found": found, "same": False, "reasons": [str(error)], "inputs": {}}
+    except (OSError, RuntimeError, ValueError) as error:
+        return {"found": found, "same": False, "reasons": [f"could not be looked at ({error})"], "inputs": {}}
+    return {"found": found, "same": not reasons, "reasons": reasons[:REASONS_MAX], "inputs": receipt["inputs"]}
 
 
 def judge(receipt: Mapping[str, Any], seen: Mapping[str, str]) -> list[str]:

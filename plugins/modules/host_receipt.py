@@ -2,21 +2,19 @@
 # Copyright: (c) 2026, The taskfleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a host is as the last full run left it."""
+"""Write down what a full run left on a host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_receipt
-short_description: Keep and compare the receipt of a run on a host
+short_description: Keep the receipt of a run on a host
 version_added: 0.1.0
 description:
   - At the end of a run it writes down, in one file that only root reads, what the run was made of and the state of
-    everything on the host that belongs to the collection.
-  - Later it says whether all of this is still as it was. One call per host, however much there is.
-  - A path counts as unchanged when its type, mode, owner, group, size, times, inode and link target are the same. The
-    time of change cannot be set by hand, so that contents are not read.
-  - Units are asked of systemd, packages of dpkg, both once for all of them.
+    everything on the host that belongs to the collection. M(taskfleet.celery_cluster.host_facts) says later whether all
+    of this is still as it was.
+  - Of a path it keeps type, mode, owner, group, size, times, inode and link target.
 author:
   - The taskfleet developers (@taskfleet)
 options:
@@ -26,16 +24,11 @@ options:
     required: true
   state:
     description:
-      - V(compared) only looks.
       - V(present) writes the receipt anew.
       - V(absent) takes it away.
     type: str
-    choices: [compared, present, absent]
-    default: compared
-  max_age_hours:
-    description: An older receipt does not count. Used with O(state=compared).
-    type: float
-    default: 24
+    choices: [present, absent]
+    default: present
   inputs:
     description: What the run was made of, name to digest. Kept as it is, for O(state=present).
     type: dict
@@ -58,11 +51,6 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Compare the host with its receipt
-  taskfleet.celery_cluster.host_receipt:
-    path: /etc/shop-cluster/receipt.json
-  register: receipt
-
 - name: Write down what there is
   taskfleet.celery_cluster.host_receipt:
     path: /etc/shop-cluster/receipt.json
@@ -71,58 +59,21 @@ EXAMPLES = r"""
     owned: {files: [/etc/shop.conf], units: [shop.target, "shop-worker-*@*.service"], packages: [rsync]}
 """
 
-RETURN = r"""
-found:
-  description: Whether there is a file at all.
-  returned: with O(state=compared)
-  type: bool
-same:
-  description: Whether the receipt counts and everything is as it was.
-  returned: with O(state=compared)
-  type: bool
-reasons:
-  description: What is not as it was, or why the receipt does not count. The first hundred.
-  returned: with O(state=compared)
-  type: list
-  elements: str
-inputs:
-  description: What the run was made of. Empty when the receipt does not count.
-  returned: with O(state=compared)
-  type: dict
-"""
+RETURN = r"""# """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.owned import Run, observe
-from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.receipt import (
-    UnusableError,
-    judge,
-    read,
-    write,
-)
-
-REASONS_MAX = 100
-
-
-def compare(path: Path, max_age_hours: float, run: Run) -> dict[str, Any]:
-    try:
-        receipt = read(path, max_age_hours)
-    except UnusableError as error:
-        return {"found": os.path.lexists(path), "same": False, "reasons": [str(error)], "inputs": {}}
-    reasons = judge(receipt, observe(receipt["owned"], run))
-    return {"found": True, "same": not reasons, "reasons": reasons[:REASONS_MAX], "inputs": receipt["inputs"]}
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.owned import observe
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.receipt import write
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["compared", "present", "absent"], "default": "compared"},
-            "max_age_hours": {"type": "float", "default": 24},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "inputs": {"type": "dict", "default": {}},
             "owned": {"type": "dict", "default": {}},
         },
@@ -138,8 +89,6 @@ def main() -> None:
     options = module.params
     path = Path(options["path"])
     try:
-        if options["state"] == "compared":
-            module.exit_json(changed=False, **compare(path, options["max_age_hours"], run))
         if options["state"] == "present" and not module.check_mode:
             write(path, options["inputs"], options["owned"], observe(options["owned"], run))
         # What is no file never counts.

@@ -30,7 +30,7 @@ options:
     default: {}
   receipts:
     description:
-      - Name of the variable in which each host has the result of M(taskfleet.celery_cluster.host_receipt).
+      - Name of the variable in which each host has the result of M(taskfleet.celery_cluster.host_facts).
       - Without it the digests are only computed.
     type: str
     default: ""

@@ -366,7 +366,7 @@ def test_a_broker_that_is_down_is_a_reason_and_no_failure(on, playbook, whole):
 
 
 def seen_on(ad_hoc, name: str) -> list[str]:
-    return ad_hoc(name, "host_receipt", {"path": RECEIPT})["reasons"]
+    return ad_hoc(name, "host_facts", {"receipt": RECEIPT})["reasons"]
 
 
 def test_every_kind_of_drift_is_seen_and_one_run_mends_it(on, ad_hoc, playbook, whole):

@@ -322,11 +322,18 @@ def test_a_host_that_is_not_of_this_run_is_not_asked() -> None:
 
 
 def test_receipts_of_another_run_are_told_by_what_differs() -> None:
-    found = {"common": {"a": "1", "b": "2"}, "hosts": {"w1": {"c": "3"}}}
-    same = {"receipt": {"inputs": {"a": "1", "b": "2", "c": "3"}}}
-    assert run_inputs._differences({"w1": same, "db": {"receipt": {"skipped": True}}}, "receipt", found) == []
-    other = {"receipt": {"inputs": {"a": "1", "b": "9"}}}
-    assert run_inputs._differences({"w1": other}, "receipt", found) == ["w1: b has changed", "w1: c has changed"]
+    def differences(**kept: dict[str, str]) -> list[str]:
+        facts = {"celery_cluster": MODEL}
+        # An existing server alone on its host has no receipt, and needs none.
+        raw = {
+            name: {"receipt": {"inputs": kept_there}, "ansible_facts": facts}
+            for name, kept_there in {**kept, "db": {}}.items()
+        }
+        return run_inputs._differences(raw, "receipt", {"common": {"a": "1", "b": "2"}, "hosts": {"w1": {"c": "3"}}})
+
+    assert "db" not in MODEL["prepared_hosts"]
+    assert differences(w1={"a": "1", "b": "2", "c": "3"}) == []
+    assert differences(w1={"a": "1", "b": "9"}) == ["w1: b has changed", "w1: c has changed"]
 
 
 def settled(model: dict[str, Any] | None = None, changed: tuple[str, ...] = (inputs.CLUSTER,), **same: bool) -> Any:

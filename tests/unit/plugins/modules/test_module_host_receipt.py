@@ -1,4 +1,4 @@
-"""The module host_receipt as Ansible calls it."""
+"""The modules host_receipt, which writes, and host_facts, which compares, as Ansible calls them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils import receipt
-from ansible_collections.taskfleet.celery_cluster.plugins.modules import host_receipt
+from ansible_collections.taskfleet.celery_cluster.plugins.modules import host_facts, host_receipt
 
 INPUTS = {"celery_workers": "5f2c"}
 
@@ -27,12 +27,16 @@ def call(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "shop.conf").write_text("a")
 
     def run(state: str, check: bool = False, **more: Any) -> dict[str, Any]:
-        arguments = {"path": str(file), "state": state, "_ansible_check_mode": check, **more}
+        arguments = {"_ansible_check_mode": check, **more}
+        if state == "compared":
+            module, arguments = host_facts, {"receipt": str(file), **arguments}
+        else:
+            module, arguments = host_receipt, {"path": str(file), "state": state, **arguments}
         if state == "present":
             arguments.setdefault("inputs", INPUTS)
             arguments.setdefault("owned", {"files": [str(tmp_path / "shop.conf")]})
         with patch_module_args(arguments), pytest.raises(SystemExit):
-            host_receipt.main()
+            module.main()
         return json.loads(capsys.readouterr().out)
 
     return run
@@ -135,15 +139,26 @@ def test_a_shorter_time_is_taken_at_its_word(call, file: Path) -> None:
     assert not call("compared", max_age_hours=0.000001)["same"]
 
 
-def test_what_cannot_be_asked_is_a_failure(call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_asked_is_not_written_and_no_failure_of_a_look(call, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_owned: Any, _run: Any) -> dict[str, str]:
         raise RuntimeError("systemctl show failed (1): no bus")
 
     call("present")
     monkeypatch.setattr(host_receipt, "observe", broken)
-    for state in ("compared", "present"):
-        seen = call(state)
-        assert seen["failed"] and "no bus" in seen["msg"]
+    monkeypatch.setattr(receipt, "observe", broken)
+    seen = call("present")
+    assert seen["failed"] and "no bus" in seen["msg"]
+    seen = call("compared")
+    assert "failed" not in seen and (seen["found"], seen["same"], seen["inputs"]) == (True, False, {})
+    assert seen["reasons"] == ["could not be looked at (systemctl show failed (1): no bus)"]
+
+
+def test_facts_are_those_that_were_asked_for(call) -> None:
+    seen = call("compared", gather_subset=["!all", "!min", "platform"])
+    assert seen["ansible_facts"]["ansible_machine"] == os.uname().machine
+    assert "ansible_distribution" not in seen["ansible_facts"] and seen["same"] is False
+    seen = call("compared", gather_subset=["!all", "!min", "platform"], receipt="")
+    assert "same" not in seen and seen["ansible_facts"]["ansible_machine"] == os.uname().machine
 
 
 def test_a_run_that_is_cut_off_leaves_the_old_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
