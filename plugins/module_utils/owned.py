@@ -14,8 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+from ansible.module_utils.basic import AnsibleModule
+
 #: Runs a command and returns exit code, standard output and standard error.
 Run = Callable[[Sequence[str]], "tuple[int, str, str]"]
+LANGUAGE = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
 #: Of a path. The time of change (ctime) cannot be set by hand, so that contents need not be read.
 FILE_FIELDS = ("kind", "mode", "owner", "group", "size", "time", "time of change", "inode", "target")
@@ -35,6 +38,16 @@ ABSENT = "absent"
 SEPARATOR = "\t"
 #: Instances that are not there as far as anybody is concerned: systemd only has not forgotten them yet.
 GONE = ("inactive", "failed")
+
+
+def runner(module: AnsibleModule) -> Run:
+    """Commands in the same language when a receipt is written and when it is compared: their answers are."""
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        code, output, errors = module.run_command(list(command), environ_update=LANGUAGE)
+        return int(code), str(output), str(errors)
+
+    return run
 
 
 def observe(owned: Mapping[str, Sequence[str]], run: Run) -> dict[str, str]:

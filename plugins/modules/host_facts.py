@@ -76,17 +76,14 @@ inputs:
   type: dict
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.facts import ansible_collector, default_collectors
 from ansible.module_utils.facts.namespace import PrefixFactNamespace
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.owned import runner
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.receipt import compare
-
-# The answers of commands are compared with earlier ones.
-LANGUAGE = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
 
 def facts(module: AnsibleModule, subset: list[str]) -> dict[str, Any]:
@@ -108,13 +105,11 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    def run(command: Sequence[str]) -> tuple[int, str, str]:
-        code, output, errors = module.run_command(list(command), environ_update=LANGUAGE)
-        return int(code), str(output), str(errors)
-
     options = module.params
     found = facts(module, options["gather_subset"])
-    seen = compare(Path(options["receipt"]), options["max_age_hours"], run) if options["receipt"] else {}
+    seen = {}
+    if options["receipt"]:
+        seen = compare(Path(options["receipt"]), options["max_age_hours"], runner(module))
     module.exit_json(changed=False, ansible_facts=found, **seen)
 
 

@@ -61,11 +61,10 @@ EXAMPLES = r"""
 
 RETURN = r"""# """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.owned import observe
+from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.owned import observe, runner
 from ansible_collections.taskfleet.celery_cluster.plugins.module_utils.receipt import write
 
 
@@ -79,18 +78,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    # The answers of commands are compared with earlier ones.
-    module.run_command_environ_update = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
-
-    def run(command: Sequence[str]) -> tuple[int, str, str]:
-        code, output, errors = module.run_command(list(command))
-        return int(code), str(output), str(errors)
-
     options = module.params
     path = Path(options["path"])
     try:
         if options["state"] == "present" and not module.check_mode:
-            write(path, options["inputs"], options["owned"], observe(options["owned"], run))
+            write(path, options["inputs"], options["owned"], observe(options["owned"], runner(module)))
         # What is no file never counts.
         if options["state"] == "absent" and not module.check_mode and (path.is_file() or path.is_symlink()):
             path.unlink()
