@@ -1,12 +1,14 @@
-"""The chart and the tables of docs/performance.md, out of what the parts wrote.
+"""The chart and the tables of docs/performance.md, out of docs/performance.json.
 
     bench/chart.py
-The page says where its tables belong: between `<!-- table PART -->` and `<!-- end PART -->`, where PART may also be
-`machine`. What stands around them is prose and stays.
+What the parts wrote goes there first: a part that ran replaces its figures of an earlier run, on whatever machine, and
+the other parts keep theirs. The page says where its tables belong: between `<!-- table PART -->` and
+`<!-- end PART -->`, where PART may also be `machine`. What stands around them is prose and stays.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -21,6 +23,8 @@ from common import CHECKOUT, UserError, main, say
 
 PAGE = CHECKOUT / "docs" / "performance.md"
 PICTURE = CHECKOUT / "docs" / "performance.svg"
+#: Part -> what results.write says of it.
+FIGURES = CHECKOUT / "docs" / "performance.json"
 #: All cases of these parts are bars; the growing cluster is lines.
 BARS, LINES = ("site", "deploy", "runtime"), "scale"
 BY_WORKERS = re.compile(r"(.+), by workers")
@@ -163,13 +167,23 @@ def filled(page: str, tables: Mapping[str, str]) -> str:
     return page
 
 
-def update(found: Mapping[str, Mapping[str, Any]], page: Path = PAGE, picture: Path = PICTURE) -> None:
-    if not found:
+def rendered(figures: Mapping[str, Mapping[str, Any]], page: str) -> tuple[str, str]:
+    """The page with its tables, and the picture."""
+    tables = {part: markdown(content) for part, content in figures.items()}
+    return filled(page, {**tables, "machine": machine(figures)}), svg(figures)
+
+
+def update(found: Mapping[str, dict[str, Any]], directory: Path = FIGURES.parent) -> None:
+    """Into the three files of that name in a directory."""
+    page, picture, kept = (directory / file.name for file in (PAGE, PICTURE, FIGURES))
+    figures = results.ordered({**(json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}), **found})
+    if not figures:
         raise UserError("nothing was measured yet: run `make bench`")
-    tables = {part: markdown(content) for part, content in found.items()}
-    page.write_text(filled(page.read_text(encoding="utf-8"), {**tables, "machine": machine(found)}), encoding="utf-8")
-    picture.write_text(svg(found), encoding="utf-8")
-    say(f"\nwritten: {page.name}, {picture.name}")
+    text, image = rendered(figures, page.read_text(encoding="utf-8"))
+    page.write_text(text, encoding="utf-8")
+    picture.write_text(image, encoding="utf-8")
+    kept.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    say(f"\nwritten: {page.name}, {picture.name}, {kept.name}")
 
 
 if __name__ == "__main__":

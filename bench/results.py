@@ -161,7 +161,7 @@ def write(part: str, cases: Sequence[Mapping[str, Any]], facts: Mapping[str, Any
 def read(directory: Path = DIRECTORY) -> dict[str, dict[str, Any]]:
     """Part -> what it wrote, of every part that ever ran here."""
     found = {}
-    for file in sorted(directory.glob("*.json"), key=lambda file: (place(file.stem), file.stem)):
+    for file in directory.glob("*.json"):
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             for case in content["cases"]:
@@ -170,8 +170,11 @@ def read(directory: Path = DIRECTORY) -> dict[str, dict[str, Any]]:
             text = f"{file} is not a result of this version ({fault!r}): remove it, or run the part again"
             raise UserError(text) from fault
         found[file.stem] = content
-    return found
+    return ordered(found)
 
 
-def place(part: str) -> int:
-    return ORDER.index(part) if part in ORDER else len(ORDER)
+def ordered(found: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def place(part: str) -> tuple[int, str]:
+        return (ORDER.index(part) if part in ORDER else len(ORDER)), part
+
+    return {part: found[part] for part in sorted(found, key=place)}

@@ -1,6 +1,6 @@
 """Part `scale`: what each further worker costs, on one cluster that grows.
 
-    bench/scale.py [--sizes 2,10,25,50] [--rounds 2]
+    bench/scale.py [--sizes 2,10,25,50] [--rounds 3]
 One host is everything else. The workers are small, because many share one machine here.
 """
 
@@ -127,7 +127,7 @@ def benchmark(sizes: list[int], rounds: int) -> None:
 def command() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="2,10,25,50")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     sizes = [int(size) for size in given.sizes.split(",")]
     # The workers, and the host that is everything else.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -77,7 +78,7 @@ Between.
 def test_tables_are_filled_and_prose_stays(tmp_path: Path) -> None:
     page, picture = tmp_path / "performance.md", tmp_path / "performance.svg"
     page.write_text(PAGE, encoding="utf-8")
-    chart.update(FOUND, page, picture)
+    chart.update(FOUND, tmp_path)
     first = page.read_text(encoding="utf-8")
     assert "| nothing <to> change | ours: 9.00 s (8.00 to 10.0) | ping: 1.00 s | 9.00 | ≤ 12 x | yes |" in first
     assert "- nothing <to> change: three rounds" in first
@@ -87,8 +88,21 @@ def test_tables_are_filled_and_prose_stays(tmp_path: Path) -> None:
     assert "Between.\n" in first
     assert picture.read_text(encoding="utf-8").startswith("<svg")
     # The same figures are the same page.
-    chart.update(FOUND, page, picture)
+    chart.update(FOUND, tmp_path)
     assert page.read_text(encoding="utf-8") == first
+    # What ran again replaces its figures, and the other parts keep theirs.
+    chart.update({"site": part(case("another", {"ours": [3]}))}, tmp_path)
+    second = page.read_text(encoding="utf-8")
+    assert "another" in second and "nothing <to> change" not in second
+    assert "| 50 workers: 40.0 s |" in second
+    assert {"another", "a ping: 39.5 s"} <= set(words(picture.read_text(encoding="utf-8")))
+
+
+def test_page_and_picture_show_the_figures_beside_them() -> None:
+    figures = json.loads(chart.FIGURES.read_text(encoding="utf-8"))
+    page = chart.PAGE.read_text(encoding="utf-8")
+    assert chart.rendered(figures, page) == (page, chart.PICTURE.read_text(encoding="utf-8"))
+    assert list(figures) == list(chart.results.ORDER)
 
 
 def test_a_table_without_a_place_is_refused() -> None:
@@ -98,7 +112,7 @@ def test_a_table_without_a_place_is_refused() -> None:
 
 def test_nothing_measured_is_said(tmp_path: Path) -> None:
     with pytest.raises(common.UserError, match="nothing was measured yet"):
-        chart.update({}, tmp_path / "x.md", tmp_path / "x.svg")
+        chart.update({}, tmp_path)
 
 
 def test_every_part_has_a_place_on_the_page() -> None:
