@@ -58,6 +58,46 @@ def test_a_tree_arrives_as_roots_and_without_caches() -> None:
     assert containers.of_root(tarfile.TarInfo("./shop/__pycache__")) is None
 
 
+@pytest.mark.parametrize("answers_after", [0, 2])
+def test_a_container_is_waited_for_until_systemd_is_up(monkeypatch: pytest.MonkeyPatch, answers_after: int) -> None:
+    asked: list[str] = []
+
+    def run(argv: list[str], **_more: object) -> subprocess.CompletedProcess[str]:
+        asked.append(argv[1])
+        is_up = asked.count("exec") > answers_after
+        answers = {"exec": "degraded" if is_up else "starting", "inspect": "running"}
+        return subprocess.CompletedProcess(argv, 0, answers[argv[1]] + "\n", "")
+
+    monkeypatch.setattr(containers, "run", run)
+    monkeypatch.setattr(containers.time, "sleep", lambda _seconds: None)
+    containers.wait("worker1", 60)
+    assert asked.count("inspect") == answers_after
+
+
+def test_a_container_whose_systemd_has_ended_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(argv: list[str], **_more: object) -> subprocess.CompletedProcess[str]:
+        output, error = {"exec": ("", "not running"), "inspect": ("exited\n", ""), "logs": ("", "Too many files\n")}[
+            argv[1]
+        ]
+        return subprocess.CompletedProcess(argv, 0, output, error)
+
+    monkeypatch.setattr(containers, "run", run)
+    with pytest.raises(common.UserError, match="worker1: systemd has ended: 'Too many files'"):
+        containers.wait("worker1", 60)
+
+
+def test_a_container_that_does_not_come_up_is_told_with_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(argv: list[str], **_more: object) -> subprocess.CompletedProcess[str]:
+        answers = {"is-system-running": "starting", "--failed": "x.service failed", "list-jobs": "7 y.service start"}
+        return subprocess.CompletedProcess(
+            argv, 0, next((answers[word] for word in argv if word in answers), "running"), ""
+        )
+
+    monkeypatch.setattr(containers, "run", run)
+    with pytest.raises(common.UserError, match=r"not up after 0 s \(starting\); failed: 'x.*waiting: '7 y"):
+        containers.wait("worker1", 0.05)
+
+
 def test_a_new_container_replaces_the_old_host_key() -> None:
     old = ["[127.0.0.1]:22001 ssh-ed25519 OLD", "[127.0.0.1]:22002 ssh-ed25519 OTHER"]
     assert ssh_access.known_hosts(old, "[127.0.0.1]:22001", "ssh-ed25519 NEW root@host\n") == [
